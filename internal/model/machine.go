@@ -1,0 +1,89 @@
+package model
+
+import "net/netip"
+
+// Machine is a virtual machine, or a process that plays one: a stack of its own.
+type Machine struct {
+	Name string `json:"name"`
+	// VMM is uml, qemu, namespace, firecracker ..., or "process" where only the
+	// holder of a tap is known.
+	VMM string `json:"vmm"`
+	// State is running, starting, stopped or failed.
+	State string       `json:"state"`
+	PID   int          `json:"pid,omitempty"` // informational; nothing is named by it
+	NICs  []MachineNIC `json:"nics,omitempty"`
+	// Config is what it was started with; nil for a machine that is not ours.
+	Config *MachineConfig `json:"config,omitempty"`
+	// Inside is the guest's own namespace as its agent reports it; nil if unknown.
+	Inside *Namespace `json:"inside,omitempty"`
+}
+
+// NIC finds a NIC by name, nil if there is none.
+func (m *Machine) NIC(name string) *MachineNIC {
+	for i := range m.NICs {
+		if m.NICs[i].Name == name {
+			return &m.NICs[i]
+		}
+	}
+	return nil
+}
+
+// MachineNIC is a NIC of a machine as it stands now.
+type MachineNIC struct {
+	Name string `json:"name"` // in the guest
+	MAC  MAC    `json:"mac,omitempty"`
+	// Link is the host's link that holds the other end of its cable: a tap, or the
+	// host's half of a veth pair. Name "" when it has no cable.
+	Link Ref `json:"link,omitzero"`
+	// Declared: in the configuration only; the guest has no such device yet.
+	Declared bool `json:"declared,omitempty"`
+}
+
+// MachineConfig is what a machine is started with.
+type MachineConfig struct {
+	Name string `json:"name"`
+	VMM  string `json:"vmm"` // uml or namespace
+	// Memory of the guest in bytes.
+	Memory int64 `json:"memory,omitempty"`
+	// Kernel is the path of the UML binary, "" for the one on PATH.
+	Kernel string `json:"kernel,omitempty"`
+	// Root is embedded, hostfs:DIR or the path of an image.
+	Root string `json:"root,omitempty"`
+	// Args are added to the guest kernel's command line.
+	Args []string    `json:"args,omitempty"`
+	NICs []NICConfig `json:"nics,omitempty"`
+}
+
+// NICConfig is a NIC as it is wanted.
+type NICConfig struct {
+	Name string `json:"name"` // in the guest, at most 15 bytes
+	MAC  MAC    `json:"mac"`
+	// Link is the host's end of the cable, "" for none: the NIC dangles.
+	Link string `json:"link,omitempty"`
+	// Transport is how the guest gets at it: tap (a tap), or veth (the other
+	// half of a veth pair, PeerName(Link), for namespaces and UML's raw transport).
+	Transport string `json:"transport,omitempty"`
+	// DHCP asks for an address; IPv6 comes by RA where there is one.
+	DHCP      bool           `json:"dhcp,omitempty"`
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	Gateway   netip.Addr     `json:"gateway,omitzero"`
+}
+
+// The transports of a NIC.
+const (
+	TransportTap  = "tap"
+	TransportVeth = "veth"
+)
+
+// PeerName names the VM's half of a veth pair whose host's half is link: at most
+// 15 bytes (IFNAMSIZ-1) like every link's name.
+func PeerName(link string) string {
+	const suffix = "-vm"
+	if len(link)+len(suffix) > MaxNameLen {
+		link = link[:MaxNameLen-len(suffix)]
+	}
+	return link + suffix
+}
+
+// MaxNameLen is the longest name of a link in bytes: IFNAMSIZ less the final NUL.
+const MaxNameLen = 15

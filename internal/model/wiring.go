@@ -1,0 +1,136 @@
+package model
+
+import "net/netip"
+
+// WiringVersion is the version of the wiring's JSON form. It rises when a reader
+// of the old form would misread the new one; new fields alone do not raise it.
+const WiringVersion = 1
+
+// Wiring is the one idea of this program: stacks, segments, and interfaces with
+// two ends. Ids are made of names, so that the same thing has the same id tomorrow.
+type Wiring struct {
+	Version    int         `json:"version"`
+	Stacks     []Stack     `json:"stacks"`
+	Segments   []Segment   `json:"segments"`
+	Interfaces []Interface `json:"interfaces"`
+}
+
+// Stack owns addresses and routes: the host, a VM, a namespace.
+type Stack struct {
+	// ID is "host", "netns:NAME", "vm:NAME" or "vrf:NAME".
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// Kind is host, namespace, uml, qemu, firecracker, container, process or vrf.
+	Kind string `json:"kind"`
+	// Parent is the stack that this one is a part of (a VRF's host), "" for none.
+	Parent string `json:"parent,omitempty"`
+	System string `json:"system,omitempty"`
+	// Forwards tells whether it routes between its interfaces.
+	Forwards bool   `json:"forwards"`
+	Change   Change `json:"change,omitempty"`
+}
+
+// Segment is one Ethernet broadcast domain.
+type Segment struct {
+	// ID is "lan:UPLINK", "bridge:NAME" or "cable:LINK"; in other namespaces
+	// "bridge:NAMESPACE/NAME".
+	ID string `json:"id"`
+	// Name is what a reader calls it: a subnet, a bridge's name.
+	Name string `json:"name,omitempty"`
+	// Kind is lan, bridge or cable.
+	Kind string `json:"kind"`
+	// Stack is the stack whose box a bridge's segment runs through, "" for others.
+	Stack   string         `json:"stack,omitempty"`
+	Subnets []netip.Prefix `json:"subnets,omitempty"`
+	Gateway netip.Addr     `json:"gateway,omitzero"`
+	VLAN    uint16         `json:"vlan,omitempty"`
+	Change  Change         `json:"change,omitempty"`
+}
+
+// Interface is a pipe with two ends.
+type Interface struct {
+	// ID is STACK/NAME: "host/eth0", "vm:web/eth1". STACK is the stack whose kernel
+	// has it, also while its host end is in a bridge or a VRF.
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Kind    Kind   `json:"kind"`
+	Stack   string `json:"stack"`
+	MAC     MAC    `json:"mac,omitempty"`
+	MTU     int    `json:"mtu,omitempty"`
+	Up      bool   `json:"up"`
+	Carrier bool   `json:"carrier"`
+	HostEnd End    `json:"host_end"`
+	WireEnd End    `json:"wire_end"`
+	// Addresses next to its host end; those of a port are misplaced.
+	Addresses []WiredAddress `json:"addresses,omitempty"`
+	// Owner is who may open a tap, "" for root alone.
+	Owner string `json:"owner,omitempty"`
+	// Detail is what its kind adds: "vlan 7", "macvlan bridge", "vni 42 to 198.18.0.9".
+	Detail string `json:"detail,omitempty"`
+	// Declared: wanted by the configuration, not yet a device in the guest.
+	Declared bool   `json:"declared,omitempty"`
+	Change   Change `json:"change,omitempty"`
+}
+
+// Where an end can be.
+const (
+	InStack     = "stack"
+	InSegment   = "segment"
+	InInterface = "interface"
+	InTunnel    = "tunnel"
+	InNothing   = "nothing" // dangling; wire ends only
+)
+
+// End says what an end of an interface is plugged into.
+type End struct {
+	In string `json:"in"`
+	// ID of the stack, segment or interface; the far address of a tunnel; "" for nothing.
+	ID string `json:"id,omitempty"`
+}
+
+// Plugged tells whether the end is in anything.
+func (e End) Plugged() bool { return e.In != InNothing && e.In != "" }
+
+// WiredAddress is an address as a reader wants it.
+type WiredAddress struct {
+	Address netip.Prefix `json:"address"`
+	Origin  Origin       `json:"origin"`
+	// Status is ok, tentative, deprecated, or misplaced: on a port, where Linux
+	// keeps it as a local address while its routes and answers go astray.
+	Status string `json:"status"`
+	Change Change `json:"change,omitempty"`
+}
+
+// Change marks what is new, gone or altered between two wirings; "" for unchanged.
+type Change string
+
+// The changes.
+const (
+	Added   Change = "added"
+	Removed Change = "removed"
+	Altered Change = "altered"
+)
+
+// Stack finds a stack by id, nil if there is none.
+func (w *Wiring) Stack(id string) *Stack {
+	return find(w.Stacks, id, func(s Stack) string { return s.ID })
+}
+
+// Segment finds a segment by id, nil if there is none.
+func (w *Wiring) Segment(id string) *Segment {
+	return find(w.Segments, id, func(s Segment) string { return s.ID })
+}
+
+// Interface finds an interface by id, nil if there is none.
+func (w *Wiring) Interface(id string) *Interface {
+	return find(w.Interfaces, id, func(i Interface) string { return i.ID })
+}
+
+func find[T any](list []T, id string, key func(T) string) *T {
+	for i := range list {
+		if key(list[i]) == id {
+			return &list[i]
+		}
+	}
+	return nil
+}
