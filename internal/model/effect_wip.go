@@ -23,8 +23,3 @@ func (PlugNIC) apply(s *Snapshot) error { panic("being written") }
 func (UnplugNIC) apply(s *Snapshot) error { panic("being written") }
 func (ConfigureNIC) apply(s *Snapshot) error { panic("being written") }
 
-// Wire makes the wiring of a snapshot.
-func Wire(s Snapshot) Wiring { panic("being written") }
-
-// Compare marks in a copy of after what is new or altered, and adds what is gone (as it was in before).
-func Compare(before, after Wiring) Wiring { panic("being written") }

@@ -1,0 +1,385 @@
+package model
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Wire makes the wiring of a snapshot. Loopback devices are left out, and so is a
+// VM's half of a veth pair: it is drawn as the VM's NIC.
+func Wire(s Snapshot) Wiring {
+	b := wirer{s: &s, nics: map[Ref]nicOf{}, w: Wiring{Version: WiringVersion}}
+	b.collectMachines()
+	for i := range s.Namespaces {
+		b.addStack(&s.Namespaces[i], i == 0)
+	}
+	for i := range s.Namespaces {
+		b.addLinks(&s.Namespaces[i], i == 0)
+	}
+	b.addMachines()
+	b.nameSegments()
+	return b.w
+}
+
+// nicOf is the machine's NIC at the other end of a link's cable.
+type nicOf struct{ machine, nic string }
+
+type wirer struct {
+	s    *Snapshot
+	w    Wiring
+	nics map[Ref]nicOf
+	// machines are the snapshot's, and those that are only known as holders of a tap.
+	machines []Machine
+}
+
+// collectMachines finds who is at the other end of each tap: a machine that is
+// known by name, or else the process that holds it, as a machine of its own.
+func (b *wirer) collectMachines() {
+	b.machines = slices.Clone(b.s.Machines)
+	for _, m := range b.machines {
+		for _, n := range m.NICs {
+			if n.Link.Name != "" {
+				b.nics[n.Link] = nicOf{m.Name, n.Name}
+			}
+		}
+	}
+	byPID := map[int]int{}
+	for _, ns := range b.s.Namespaces {
+		for _, l := range ns.Links {
+			ref := Ref{ns.Name, l.Name}
+			if _, known := b.nics[ref]; known || l.Kind != TapKind || l.Tap == nil || len(l.Tap.Holders) == 0 {
+				continue
+			}
+			h := l.Tap.Holders[0]
+			i, seen := byPID[h.PID]
+			if !seen {
+				i = len(b.machines)
+				byPID[h.PID] = i
+				b.machines = append(b.machines, Machine{Name: b.holderName(h, l.Name), VMM: vmmOf(h.Command), State: "running", PID: h.PID})
+			}
+			m := &b.machines[i]
+			nic := fmt.Sprintf("nic%d", len(m.NICs))
+			m.NICs = append(m.NICs, MachineNIC{Name: nic, Link: ref})
+			b.nics[ref] = nicOf{m.Name, nic}
+		}
+	}
+	slices.SortStableFunc(b.machines, func(x, y Machine) int { return NaturalCompare(x.Name, y.Name) })
+}
+
+// holderName names a machine that is not ours after its process, and after its
+// first tap as well where another one has that name.
+func (b *wirer) holderName(h Holder, tap string) string {
+	if h.Machine != "" {
+		return h.Machine
+	}
+	for _, m := range b.machines {
+		if m.Name == h.Command {
+			return h.Command + ":" + tap
+		}
+	}
+	return h.Command
+}
+
+// vmmOf tells the virtual machine monitor from a process's name.
+func vmmOf(command string) string {
+	for _, v := range []struct{ prefix, vmm string }{
+		{"qemu", "qemu"}, {"kvm", "qemu"}, {"linux", "uml"}, {"vmlinux", "uml"}, {"firecracker", "firecracker"},
+		{"cloud-hyperviso", "cloud-hypervisor"}, {"crosvm", "crosvm"}, {"kvmtool", "kvmtool"}, {"lkvm", "kvmtool"},
+	} {
+		if strings.HasPrefix(command, v.prefix) {
+			return v.vmm
+		}
+	}
+	return "process"
+}
+
+func stackID(ns *Namespace, first bool) string {
+	if first {
+		return "host"
+	}
+	return "netns:" + ns.Name
+}
+
+func (b *wirer) addStack(ns *Namespace, first bool) {
+	id := stackID(ns, first)
+	st := Stack{ID: id, Name: ns.Name, Kind: "namespace", Forwards: ns.Forwards()}
+	if first {
+		st.Name, st.Kind, st.System = b.s.Host, "host", b.s.System
+	}
+	b.w.Stacks = append(b.w.Stacks, st)
+	for _, l := range ns.Links {
+		if l.Kind == VRF {
+			b.w.Stacks = append(b.w.Stacks, Stack{ID: "vrf:" + Ref{ns.Name, l.Name}.String(), Name: l.Name, Kind: "vrf", Parent: id})
+		}
+	}
+}
+
+func (b *wirer) addLinks(ns *Namespace, first bool) {
+	stack := stackID(ns, first)
+	for i := range ns.Links {
+		l := &ns.Links[i]
+		ref := Ref{ns.Name, l.Name}
+		if l.Kind == Loopback || l.Kind == VRF || b.isMachineHalf(ns, l) {
+			continue
+		}
+		if l.Kind == Bridged {
+			b.w.Segments = append(b.w.Segments, Segment{ID: "bridge:" + ref.String(), Name: l.Name, Kind: "bridge", Stack: stack})
+		}
+		itf := Interface{
+			ID: stack + "/" + l.Name, Name: l.Name, Kind: l.Kind, Stack: stack, MAC: l.MAC, MTU: l.MTU,
+			Up: l.Up, Carrier: l.Carrier, Owner: ownerOf(l), Detail: detailOf(l),
+			HostEnd: b.hostEnd(ns, l, stack), WireEnd: b.wireEnd(ns, l, stack),
+		}
+		misplaced := l.Master != "" && itf.HostEnd.In != InStack
+		itf.Addresses = wiredAddresses(ns.AddressesOf(l.Name), misplaced)
+		b.w.Interfaces = append(b.w.Interfaces, itf)
+	}
+}
+
+// isMachineHalf tells whether a veth is the VM's half of a pair that a machine's NIC
+// claims (UML's raw transport leaves that half in the host's namespace).
+func (b *wirer) isMachineHalf(ns *Namespace, l *Link) bool {
+	if l.Kind != Veth || l.Peer == nil || l.Peer.Namespace != ns.Name {
+		return false
+	}
+	_, claimed := b.nics[Ref{ns.Name, l.Peer.Name}]
+	return claimed && l.Name == PeerName(l.Peer.Name)
+}
+
+func (b *wirer) hostEnd(ns *Namespace, l *Link, stack string) End {
+	m := ns.Link(l.Master)
+	switch {
+	case m == nil:
+		return End{InStack, stack}
+	case m.Kind == Bridged:
+		return End{InSegment, "bridge:" + Ref{ns.Name, m.Name}.String()}
+	case m.Kind == VRF:
+		return End{InStack, "vrf:" + Ref{ns.Name, m.Name}.String()}
+	default:
+		return End{InInterface, stack + "/" + m.Name}
+	}
+}
+
+func (b *wirer) wireEnd(ns *Namespace, l *Link, stack string) End {
+	ref := Ref{ns.Name, l.Name}
+	if _, cabled := b.nics[ref]; cabled {
+		return b.cable(ref.String())
+	}
+	switch l.Kind {
+	case Bridged:
+		return End{InSegment, "bridge:" + ref.String()}
+	case TapKind, Dummy, IFB:
+		return End{In: InNothing}
+	case TunKind:
+		if l.Carrier {
+			return End{In: InTunnel}
+		}
+		return End{In: InNothing}
+	case Veth:
+		return b.vethEnd(ref, l)
+	case VLANKind, Macvlan, Macvtap, IPvlan:
+		if l.Parent != nil && l.Parent.Namespace == ns.Name {
+			return End{InInterface, stack + "/" + l.Parent.Name}
+		}
+		return End{In: InInterface}
+	case VXLAN, Geneve, GRE, Gretap, IPIP, SIT, Wireguard:
+		if l.Tunnel != nil {
+			return End{InTunnel, l.Tunnel.Remote}
+		}
+		return End{In: InTunnel}
+	}
+	if m := ns.Link(l.Master); m != nil && (m.Kind == Bond || m.Kind == Team) {
+		ref.Name = m.Name // its wire is the bond's: they are one link to the LAN
+	}
+	if !l.Carrier {
+		return End{In: InNothing}
+	}
+	return b.lan(ref)
+}
+
+// vethEnd is a cable where the other half is in sight. Where it is not, a veth that
+// a stack uses is that stack's way to a LAN, and one in a bridge leads to some
+// namespace that was not observed.
+func (b *wirer) vethEnd(ref Ref, l *Link) End {
+	if l.Peer != nil && l.Peer.Name != "" {
+		if ns := b.s.Namespace(l.Peer.Namespace); ns != nil && ns.Link(l.Peer.Name) != nil {
+			a, z := ref.String(), l.Peer.String()
+			if NaturalCompare(z, a) < 0 {
+				a = z
+			}
+			return b.cable(a)
+		}
+	}
+	switch {
+	case !l.Carrier:
+		return End{In: InNothing}
+	case l.Master != "" && !b.carriesDefault(ref):
+		return b.cable(ref.String())
+	default:
+		return b.lan(ref)
+	}
+}
+
+// carriesDefault tells whether a port is the way out of its bridge: the bridge has
+// the MAC of the uplink that was plugged into it.
+func (b *wirer) carriesDefault(ref Ref) bool {
+	ns := b.s.Namespace(ref.Namespace)
+	l := ns.Link(ref.Name)
+	m := ns.Link(l.Master)
+	return m != nil && m.MAC != "" && m.MAC == l.MAC
+}
+
+func (b *wirer) cable(name string) End {
+	id := "cable:" + name
+	if b.w.Segment(id) == nil {
+		b.w.Segments = append(b.w.Segments, Segment{ID: id, Kind: "cable"})
+	}
+	return End{InSegment, id}
+}
+
+func (b *wirer) lan(ref Ref) End {
+	id := "lan:" + ref.String()
+	if b.w.Segment(id) == nil {
+		b.w.Segments = append(b.w.Segments, Segment{ID: id, Kind: "lan"})
+	}
+	return End{InSegment, id}
+}
+
+func (b *wirer) addMachines() {
+	for _, m := range b.machines {
+		id := "vm:" + m.Name
+		st := Stack{ID: id, Name: m.Name, Kind: m.VMM}
+		if m.Inside != nil {
+			st.Forwards = m.Inside.Forwards()
+		}
+		b.w.Stacks = append(b.w.Stacks, st)
+		for _, n := range m.NICs {
+			itf := Interface{ID: id + "/" + n.Name, Name: n.Name, Kind: Physical, Stack: id, MAC: n.MAC,
+				HostEnd: End{InStack, id}, WireEnd: End{In: InNothing}, Declared: n.Declared, Up: !n.Declared}
+			if n.Link.Name != "" {
+				itf.WireEnd = b.cable(n.Link.String())
+				itf.Carrier = true
+			}
+			if m.Inside != nil {
+				if l := m.Inside.Link(n.Name); l != nil {
+					itf.MAC, itf.MTU, itf.Up = l.MAC, l.MTU, l.Up
+				}
+				itf.Addresses = wiredAddresses(m.Inside.AddressesOf(n.Name), false)
+			}
+			b.w.Interfaces = append(b.w.Interfaces, itf)
+		}
+	}
+}
+
+func wiredAddresses(as []Address, misplaced bool) []WiredAddress {
+	var out []WiredAddress
+	for _, a := range as {
+		if misplaced && a.Origin == LinkLocal {
+			continue // the kernel keeps one on every port, harmless: nobody routes by it
+		}
+		st := a.Status()
+		if misplaced {
+			st = "misplaced"
+		}
+		out = append(out, WiredAddress{Address: a.Prefix, Origin: a.Origin, Status: st})
+	}
+	return out
+}
+
+func ownerOf(l *Link) string {
+	if l.Tap == nil {
+		return ""
+	}
+	switch {
+	case l.Tap.OwnerName != "":
+		return l.Tap.OwnerName
+	case l.Tap.Owner != nil:
+		return fmt.Sprintf("uid %d", *l.Tap.Owner)
+	case l.Tap.GroupName != "":
+		return "group " + l.Tap.GroupName
+	case l.Tap.Group != nil:
+		return fmt.Sprintf("group %d", *l.Tap.Group)
+	default:
+		return ""
+	}
+}
+
+func detailOf(l *Link) string {
+	switch {
+	case l.VLAN != nil:
+		return fmt.Sprintf("VLAN %d", l.VLAN.ID)
+	case l.Tunnel != nil && l.Tunnel.ID != 0:
+		return fmt.Sprintf("%s %d", l.Kind, l.Tunnel.ID)
+	case l.Mode != "":
+		return string(l.Kind) + " " + l.Mode
+	}
+	switch l.Kind {
+	case Physical, Bridged, TapKind, Veth:
+		return ""
+	default:
+		return string(l.Kind)
+	}
+}
+
+// nameSegments gives each segment the subnets and the gateway of its broadcast
+// domain, as the stacks plugged into it know them.
+func (b *wirer) nameSegments() {
+	domain := b.domains()
+	for i := range b.w.Segments {
+		seg := &b.w.Segments[i]
+		root := domain(seg.ID)
+		for _, itf := range b.w.Interfaces {
+			if itf.HostEnd.In != InStack || itf.WireEnd.In != InSegment || domain(itf.WireEnd.ID) != root {
+				continue
+			}
+			for _, a := range itf.Addresses {
+				if a.Origin != LinkLocal && a.Status != "misplaced" && !slices.Contains(seg.Subnets, a.Address.Masked()) && !a.Address.IsSingleIP() {
+					seg.Subnets = append(seg.Subnets, a.Address.Masked())
+				}
+			}
+			if gw := b.gatewayBy(itf); gw.IsValid() && !seg.Gateway.IsValid() {
+				seg.Gateway = gw
+			}
+		}
+		if seg.Kind == "lan" && len(seg.Subnets) > 0 {
+			seg.Name = seg.Subnets[0].String()
+		}
+	}
+}
+
+// domains joins the segments that bridge ports connect, and returns a function that
+// names the joined group of a segment.
+func (b *wirer) domains() func(string) string {
+	parent := map[string]string{}
+	var find func(string) string
+	find = func(id string) string {
+		if p, ok := parent[id]; ok && p != id {
+			return find(p)
+		}
+		return id
+	}
+	for _, itf := range b.w.Interfaces {
+		if itf.HostEnd.In == InSegment && itf.WireEnd.In == InSegment {
+			if x, y := find(itf.HostEnd.ID), find(itf.WireEnd.ID); x != y {
+				parent[y] = x
+			}
+		}
+	}
+	return find
+}
+
+// gatewayBy is the default gateway that the interface's own stack reaches by it.
+func (b *wirer) gatewayBy(itf Interface) netip.Addr {
+	for i := range b.s.Namespaces {
+		ns := &b.s.Namespaces[i]
+		if stackID(ns, i == 0) != itf.Stack {
+			continue
+		}
+		if r := ns.DefaultRoute(); r != nil && r.Link() == itf.Name {
+			return r.Gateway()
+		}
+	}
+	return netip.Addr{}
+}
