@@ -1,6 +1,11 @@
 package model
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // The refusals of [Snapshot.Apply], and of a kernel that carries an operation out.
 var (
@@ -14,9 +19,128 @@ var (
 )
 
 // Apply changes the snapshot as the kernel (or the VMM) would, or returns the
-// refusal. It is the one simulation of the kernel: plans predict with it, pictures
-// of steps are drawn from it, the fake kernel is made of it, and the contract
-// suite of internal/kernel proves it against the real one.
+// refusal and leaves it as it was. It is the one simulation of the kernel: plans
+// predict with it, pictures of steps are drawn from it, the fake kernel is made of
+// it, and the contract suite of internal/kernel proves it against the real one.
+//
+// Left out, because the kernel does them in its own time and nothing here depends
+// on them: link-local addresses, table local, and what the wire brings (neighbours,
+// router advertisements, learned forwarding entries).
 func (s *Snapshot) Apply(op Operation) error {
-	return op.apply(s)
+	next := s.Clone()
+	if err := op.apply(&next); err != nil {
+		return err
+	}
+	next.Here().settle()
+	next.Sort()
+	*s = next
+	return nil
+}
+
+func refuse(object string, err error) error { return fmt.Errorf("%s: %w", object, err) }
+
+func (n *Namespace) mustLink(name string) (*Link, error) {
+	if l := n.Link(name); l != nil {
+		return l, nil
+	}
+	return nil, refuse(name, ErrNotFound)
+}
+
+// addLink adds a link with the next free index.
+func (n *Namespace) addLink(l Link) error {
+	if err := CheckLinkName(l.Name); err != nil {
+		return err
+	}
+	if n.Link(l.Name) != nil {
+		return refuse(l.Name, ErrExists)
+	}
+	for _, o := range n.Links {
+		l.Index = max(l.Index, o.Index)
+	}
+	l.Index++
+	if l.MTU == 0 {
+		l.MTU = 1500
+	}
+	l.OperState = "down"
+	n.Links = append(n.Links, l)
+	return nil
+}
+
+// CheckLinkName is the kernel's dev_valid_name: 1 to 15 bytes, no slash, colon or
+// white space, and not "." or "..".
+func CheckLinkName(name string) error {
+	switch {
+	case name == "", name == ".", name == "..", len(name) > MaxNameLen, strings.ContainsAny(name, "/: \t\n\r\v\f"):
+		return fmt.Errorf("%q as an interface name: %w", name, ErrInvalid)
+	default:
+		return nil
+	}
+}
+
+// dropLink removes a link with all that hangs on it.
+func (n *Namespace) dropLink(name string) {
+	n.Links = slices.DeleteFunc(n.Links, func(l Link) bool { return l.Name == name })
+	for i := range n.Links {
+		if n.Links[i].Master == name {
+			n.Links[i].Master, n.Links[i].Port = "", nil
+		}
+	}
+	n.dropL3(name)
+	for path := range n.Settings {
+		if strings.Contains(path, "/conf/"+name+"/") || strings.Contains(path, "/neigh/"+name+"/") {
+			delete(n.Settings, path)
+		}
+	}
+	n.FDB = slices.DeleteFunc(n.FDB, func(f FDBEntry) bool { return f.Link == name || f.Master == name })
+}
+
+// dropL3 removes the addresses, routes and neighbours of a link.
+func (n *Namespace) dropL3(link string) {
+	n.Addresses = slices.DeleteFunc(n.Addresses, func(a Address) bool { return a.Link == link })
+	n.dropRoutes(link)
+	n.Neighbours = slices.DeleteFunc(n.Neighbours, func(nb Neighbour) bool { return nb.Link == link })
+}
+
+// settle brings what follows from the rest up to date: carriers, operational
+// states and the states of bridge ports. Ports first, their bridges after.
+func (n *Namespace) settle() {
+	for i := range n.Links {
+		l := &n.Links[i]
+		switch l.Kind {
+		case TapKind:
+			l.Carrier = l.Up && l.Tap != nil && len(l.Tap.Holders) > 0
+		case Veth:
+			if l.Peer != nil && l.Peer.Namespace == n.Name {
+				if p := n.Link(l.Peer.Name); p != nil {
+					l.Carrier = l.Up && p.Up
+				}
+			}
+		case Dummy:
+			l.Carrier = l.Up
+		}
+		if l.Port != nil {
+			l.Port.State = "disabled"
+			if l.Up && l.Carrier {
+				l.Port.State = "forwarding"
+			}
+		}
+	}
+	for i := range n.Links {
+		l := &n.Links[i]
+		if l.Kind == Bridged {
+			l.Carrier = l.Up && slices.ContainsFunc(n.Links, func(p Link) bool {
+				return p.Master == l.Name && p.Port != nil && p.Port.State == "forwarding"
+			})
+		}
+		switch {
+		case l.Kind == Loopback, l.Kind == Dummy && l.Up:
+			l.OperState = "unknown"
+		case l.Carrier:
+			l.OperState = "up"
+		case l.Kind == Veth && l.Up:
+			l.OperState = "lowerlayerdown"
+		default:
+			l.OperState = "down"
+		}
+	}
 }

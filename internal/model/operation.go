@@ -53,7 +53,7 @@ type CreateVeth struct {
 	PeerMAC MAC    `json:"peer_mac,omitempty"`
 }
 
-// DeleteLink deletes a link. When Index is not 0 and the link of that name has
+// DeleteLink deletes a link; one that is gone already is no error. When Index is not 0 and the link of that name has
 // another one, it is a stranger's: nothing is done, and [ErrNotOurs] returned.
 type DeleteLink struct {
 	Name  string `json:"name"`

@@ -1,0 +1,142 @@
+package model
+
+import (
+	"reflect"
+	"slices"
+)
+
+func (n *Namespace) hasRoute(r Route) bool {
+	return slices.ContainsFunc(n.Routes, func(o Route) bool { return SameRoute(o, r) })
+}
+
+// SameRoute compares two routes in everything but the time that is left to them.
+func SameRoute(a, b Route) bool {
+	a.Expires, b.Expires = 0, 0
+	return reflect.DeepEqual(a, b)
+}
+
+// SameRouteKey tells whether two routes stand in one another's place: one table,
+// destination, source prefix, TOS and metric (fib_find_alias; fib6 has no TOS).
+func SameRouteKey(a, b Route) bool {
+	return a.Table == b.Table && a.Destination == b.Destination && a.From == b.From && a.TOS == b.TOS && a.Metric == b.Metric
+}
+
+// dropRoutes removes the routes by a link; a multipath route loses its next hop only.
+func (n *Namespace) dropRoutes(link string) {
+	for i := range n.Routes {
+		r := &n.Routes[i]
+		if len(r.NextHops) > 1 {
+			r.NextHops = slices.DeleteFunc(slices.Clone(r.NextHops), func(h NextHop) bool { return h.Link == link })
+		}
+	}
+	n.Routes = slices.DeleteFunc(n.Routes, func(r Route) bool { return r.uses(link) })
+}
+
+func (n *Namespace) deleteRoute(r Route) {
+	if i := slices.IndexFunc(n.Routes, func(o Route) bool { return SameRoute(o, r) }); i >= 0 {
+		n.Routes = slices.Delete(n.Routes, i, i+1)
+	}
+}
+
+func (o AddRoutes) apply(s *Snapshot) error {
+	n := s.Here()
+	for _, r := range o.Routes {
+		if err := n.addRoute(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Namespace) addRoute(r Route) error {
+	if n.hasRoute(r) {
+		return nil
+	}
+	for _, h := range r.NextHops {
+		l, err := n.mustLink(h.Link)
+		if err != nil {
+			return err
+		}
+		if !l.Up || h.Gateway.IsValid() && !n.reaches(h) {
+			return refuse(r.Destination.String()+" via "+h.Gateway.String()+" dev "+h.Link, ErrInvalid)
+		}
+	}
+	if slices.ContainsFunc(n.Routes, func(o Route) bool { return SameRouteKey(o, r) && (r.Is4() || o.Link() == r.Link()) }) {
+		return refuse(r.Destination.String(), ErrExists)
+	}
+	n.Routes = append(n.Routes, r)
+	return nil
+}
+
+// reaches tells whether a gateway is on a subnet that is connected by the link.
+func (n *Namespace) reaches(h NextHop) bool {
+	if h.OnLink || h.Gateway.IsLinkLocalUnicast() {
+		return true
+	}
+	return slices.ContainsFunc(n.Routes, func(r Route) bool {
+		return r.Link() == h.Link && !r.Gateway().IsValid() && r.Destination.Contains(h.Gateway)
+	})
+}
+
+func (o DeleteRoutes) apply(s *Snapshot) error {
+	for _, r := range o.Routes {
+		s.Here().deleteRoute(r)
+	}
+	return nil
+}
+
+func (o MoveRoutes) apply(s *Snapshot) error {
+	n := s.Here()
+	for _, name := range []string{o.From, o.To} {
+		if _, err := n.mustLink(name); err != nil {
+			return err
+		}
+	}
+	for _, r := range o.Routes {
+		moved := r.moved(o.From, o.To)
+		n.deleteRoute(r)
+		if !n.hasRoute(moved) {
+			n.Routes = append(n.Routes, moved)
+		}
+	}
+	return nil
+}
+
+// moved is the route with every next hop by from leaving by to.
+func (r Route) moved(from, to string) Route {
+	r.NextHops = slices.Clone(r.NextHops)
+	for i := range r.NextHops {
+		if r.NextHops[i].Link == from {
+			r.NextHops[i].Link = to
+		}
+	}
+	return r
+}
+
+// Moved lists routes as they are after a move between links; see [MoveRoutes].
+func Moved(routes []Route, from, to string) []Route {
+	var out []Route
+	for _, r := range routes {
+		out = append(out, r.moved(from, to))
+	}
+	return out
+}
+
+func (o CopyNeighbours) apply(s *Snapshot) error {
+	n := s.Here()
+	for _, name := range []string{o.From, o.To} {
+		if _, err := n.mustLink(name); err != nil {
+			return err
+		}
+	}
+	for _, nb := range slices.Clone(n.Neighbours) {
+		if nb.Link != o.From || nb.MAC == "" || nb.Proxy {
+			continue
+		}
+		nb.Link = o.To
+		if !slices.ContainsFunc(n.Neighbours, func(x Neighbour) bool { return x.Link == o.To && x.Address == nb.Address }) {
+			n.Neighbours = append(n.Neighbours, nb)
+		}
+	}
+	return nil
+}
