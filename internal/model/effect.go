@@ -31,10 +31,20 @@ func (s *Snapshot) Apply(op Operation) error {
 	if err := op.apply(&next); err != nil {
 		return err
 	}
-	next.Here().settle()
-	next.Sort()
+	next.Settle()
 	*s = next
 	return nil
+}
+
+// Advance is [Snapshot.Apply] for a caller that applies many operations to a copy of
+// its own and gives up at the first refusal: nothing is copied, and the snapshot is
+// neither sorted nor are carriers brought up to date until [Snapshot.Settle].
+func (s *Snapshot) Advance(op Operation) error { return op.apply(s) }
+
+// Settle brings carriers, operational states and the order of the lists up to date.
+func (s *Snapshot) Settle() {
+	s.Here().settle()
+	s.Sort()
 }
 
 func refuse(object string, err error) error { return fmt.Errorf("%s: %w", object, err) }

@@ -1,26 +1,25 @@
 // Package plan turns what is and what is wanted into ordered steps.
 //
 // In: a model.Snapshot, a spec.Desired, and what earlier runs own. Out: a [Plan]:
-// steps that each tell what, why, the command a person would type, the snapshot
-// before and after, and the undo. It imports model and spec, and does no I/O.
+// steps that each tell what, why, the command a person would type, and the undo.
+// It imports model and spec, and does no I/O.
 package plan
 
-import "drawbridge/internal/model"
+import (
+	"errors"
+	"fmt"
+
+	"drawbridge/internal/model"
+)
 
 // Plan is an ordered list of steps from a snapshot to what is wanted.
 type Plan struct {
 	Before model.Snapshot
 	Steps  []Step
+	// Owned is what is ours once the plan is carried out.
+	Owned Owned
 	// Notes are what a person should know but need not do anything about.
 	Notes []string
-}
-
-// After is the snapshot that the whole plan leads to.
-func (p Plan) After() model.Snapshot {
-	if len(p.Steps) == 0 {
-		return p.Before
-	}
-	return p.Steps[len(p.Steps)-1].After
 }
 
 // Step is one step of a plan.
@@ -30,9 +29,101 @@ type Step struct {
 	// Why explains it to a learner in one or two sentences.
 	Why string
 	Do  model.Operation
-	// Undo brings back what was before Do, given that nothing else happened since;
+	// Undo brings back what was before Do, given that all later steps are undone;
 	// empty where there is nothing to undo.
 	Undo model.Operations
-	// Before and After are the snapshots around the step, as predicted.
-	Before, After model.Snapshot
+}
+
+// States are the predicted snapshots around the steps: the one before the first
+// step, then the one after each.
+func (p Plan) States() ([]model.Snapshot, error) {
+	states := []model.Snapshot{p.Before}
+	for _, st := range p.Steps {
+		next := states[len(states)-1].Clone()
+		if err := next.Apply(st.Do); err != nil {
+			return nil, fmt.Errorf("%s: %w", st.Title, err)
+		}
+		states = append(states, next)
+	}
+	return states, nil
+}
+
+// After is the snapshot that the whole plan leads to.
+func (p Plan) After() (model.Snapshot, error) {
+	s := p.Before.Clone()
+	for _, st := range p.Steps {
+		if err := s.Advance(st.Do); err != nil {
+			return s, fmt.Errorf("%s: %w", st.Title, err)
+		}
+	}
+	s.Settle()
+	return s, nil
+}
+
+// Refusal is a reason why no plan can be made: the file is right, this host is not
+// as it must be. All refusals of a plan are joined in one error.
+type Refusal struct {
+	Object string // the link, machine or user that it is about
+	Reason string
+	Hint   string // what to do about it
+}
+
+func (r *Refusal) Error() string {
+	msg := r.Object + ": " + r.Reason
+	if r.Hint != "" {
+		msg += "\n  hint: " + r.Hint
+	}
+	return msg
+}
+
+// Options are the facts that a plan needs and a snapshot does not hold.
+type Options struct {
+	// Users maps the owners and groups that the file names to their ids; a name
+	// that is missing here does not exist.
+	Users, Groups map[string]uint32
+	// NoTaps says that taps cannot be made here: machines get veth pairs instead.
+	NoTaps bool
+	// Seed makes chosen MAC addresses differ from those of other hosts: a value of
+	// this host's own that does not change.
+	Seed string
+}
+
+// builder makes a plan: it advances now with every step.
+type builder struct {
+	plan  Plan
+	now   model.Snapshot
+	own   Owned
+	opt   Options
+	fails []error
+}
+
+func newBuilder(now model.Snapshot, own Owned, opt Options) *builder {
+	return &builder{plan: Plan{Before: now}, now: now.Clone(), own: own.clone(), opt: opt}
+}
+
+func (b *builder) here() *model.Namespace { return b.now.Here() }
+
+func (b *builder) note(format string, args ...any) {
+	b.plan.Notes = append(b.plan.Notes, fmt.Sprintf(format, args...))
+}
+
+func (b *builder) refuse(object, reason, hint string) {
+	b.fails = append(b.fails, &Refusal{object, reason, hint})
+}
+
+// step appends a step and advances the prediction and the ownership by it. What the
+// simulated kernel refuses is refused here already, before anything is touched.
+func (b *builder) step(title, why string, op model.Operation) {
+	undo := inverse(op, &b.now)
+	b.own.record(op, &b.now)
+	if err := b.now.Advance(op); err != nil {
+		b.fails = append(b.fails, fmt.Errorf("%s: %w", title, err))
+		return
+	}
+	b.plan.Steps = append(b.plan.Steps, Step{Title: title, Why: why, Do: op, Undo: undo})
+}
+
+func (b *builder) done() (Plan, error) {
+	b.plan.Owned = b.own
+	return b.plan, errors.Join(b.fails...)
 }

@@ -1,0 +1,188 @@
+// Package apply carries out a plan as one transaction: journal, step by step, verify,
+// then commit or roll back.
+//
+// In: a plan.Plan, and a kernel and machines behind the small interfaces that are
+// declared here. Out: what is now owned, or an error that tells whether everything
+// was rolled back. It imports no netlink, and decides nothing about networks.
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
+	"drawbridge/internal/verify"
+)
+
+// Kernel observes a network namespace and carries out operations in it.
+type Kernel interface {
+	Observe(ctx context.Context) (model.Namespace, error)
+	// Do returns the index of the link that the operation made, 0 if it made none.
+	Do(ctx context.Context, op model.Operation) (index int, err error)
+}
+
+// Machines starts, plugs and stops virtual machines.
+type Machines interface {
+	List(ctx context.Context) ([]model.Machine, error)
+	Do(ctx context.Context, op model.Operation) error
+}
+
+// Transaction is what a plan is carried out with.
+type Transaction struct {
+	Kernel   Kernel
+	Machines Machines
+	// Store keeps the journal and what is owned.
+	Store *Store
+	// Progress is told of every step before it is carried out; may be nil.
+	Progress func(step, of int, title string)
+	// RollingBack is told why, before the first undo; may be nil.
+	RollingBack func(cause error)
+}
+
+// Failure is a transaction that was not committed.
+type Failure struct {
+	Err error
+	// Left is what could not be undone; empty after a whole rollback.
+	Left []error
+	// Changed tells whether anything had been changed at all.
+	Changed bool
+}
+
+func (f *Failure) Error() string {
+	switch {
+	case !f.Changed:
+		return f.Err.Error() + "\n  nothing was changed"
+	case len(f.Left) == 0:
+		return f.Err.Error() + "\n  everything was rolled back: the host is as before"
+	default:
+		var b strings.Builder
+		fmt.Fprintf(&b, "%v\n  rolled back, but not wholly; what is left:", f.Err)
+		for _, e := range f.Left {
+			fmt.Fprintf(&b, "\n    %v", e)
+		}
+		b.WriteString("\n  hint: mend that by hand, then run: drawbridge recover")
+		return b.String()
+	}
+}
+
+func (f *Failure) Unwrap() error { return f.Err }
+
+// rollbackTime bounds a rollback, which goes on when the transaction's context is
+// cancelled: that is what it is for.
+const rollbackTime = 60 * time.Second
+
+// Run carries out a plan. A nil error means committed and verified; any other error
+// is a [*Failure].
+func (t *Transaction) Run(ctx context.Context, p plan.Plan) error {
+	if len(p.Steps) == 0 {
+		return t.Store.saveOwned(p.Owned)
+	}
+	want, err := p.After()
+	if err != nil {
+		return &Failure{Err: err}
+	}
+	j, err := t.Store.newJournal(p)
+	if err != nil {
+		return &Failure{Err: err}
+	}
+	if err := t.carryOut(ctx, j, p, want); err != nil {
+		return t.rollBack(j, err)
+	}
+	return nil
+}
+
+func (t *Transaction) carryOut(ctx context.Context, j *Journal, p plan.Plan, want model.Snapshot) error {
+	for i, st := range p.Steps {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("interrupted before %q", st.Title)
+		}
+		if t.Progress != nil {
+			t.Progress(i+1, len(p.Steps), st.Title)
+		}
+		if err := j.begin(i); err != nil {
+			return err
+		}
+		index, err := t.do(ctx, st.Do)
+		if err != nil {
+			return fmt.Errorf("%s: %w", st.Title, err)
+		}
+		if err := j.done(i, index); err != nil {
+			return err
+		}
+	}
+	if err := t.verify(ctx, want, operations(j.Steps)); err != nil {
+		return err
+	}
+	if err := t.Store.saveOwned(p.Owned.WithIndexes(j.madeLinks())); err != nil {
+		return err
+	}
+	return j.close()
+}
+
+func (t *Transaction) do(ctx context.Context, op model.Operation) (int, error) {
+	if model.ForMachine(op) {
+		return 0, t.Machines.Do(ctx, op)
+	}
+	return t.Kernel.Do(ctx, op)
+}
+
+func operations(steps []JournalStep) []model.Operation {
+	var out []model.Operation
+	for _, st := range steps {
+		out = append(out, st.Do...)
+	}
+	return out
+}
+
+// madeLinks are the indexes of the links that the journal's steps made, by name.
+func (j *Journal) madeLinks() map[string]int {
+	out := map[string]int{}
+	for step, index := range j.indexes {
+		out[j.Steps[step].Do[0].Object()] = index
+	}
+	return out
+}
+
+// verify looks until the state is as wanted, five times within about two seconds:
+// linkwatch and duplicate address detection take their time.
+func (t *Transaction) verify(ctx context.Context, want model.Snapshot, ops []model.Operation) error {
+	objects := verify.ObjectsOf(ops)
+	var found []verify.Mismatch
+	for wait := 50 * time.Millisecond; wait < 2*time.Second; wait *= 2 {
+		got, err := t.observe(ctx)
+		if err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
+		if found = verify.Check(want, got, objects); len(found) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("interrupted while the result was verified")
+		case <-time.After(wait):
+		}
+	}
+	var lines []string
+	for _, m := range found {
+		lines = append(lines, m.String())
+	}
+	return fmt.Errorf("the result is not as planned:\n    %s", strings.Join(lines, "\n    "))
+}
+
+func (t *Transaction) observe(ctx context.Context) (model.Snapshot, error) {
+	ns, err := t.Kernel.Observe(ctx)
+	if err != nil {
+		return model.Snapshot{}, err
+	}
+	ms, err := t.Machines.List(ctx)
+	if err != nil {
+		return model.Snapshot{}, err
+	}
+	s := model.Snapshot{Namespaces: []model.Namespace{ns}, Machines: ms}
+	s.Sort()
+	return s, nil
+}

@@ -1,0 +1,84 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"drawbridge/internal/model"
+)
+
+// rollBack undoes what a journal has begun, newest first, and verifies that the host
+// is as it was. An undo that fails does not stop the ones before it: the rest of the
+// host is still worth bringing back.
+func (t *Transaction) rollBack(j *Journal, cause error) error {
+	f := &Failure{Err: cause, Changed: j.begun > 0}
+	if !f.Changed {
+		if err := j.discard(); err != nil {
+			f.Left = append(f.Left, err)
+		}
+		return f
+	}
+	if t.RollingBack != nil {
+		t.RollingBack(cause)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
+	defer cancel()
+	for i := j.begun - 1; i >= 0; i-- {
+		for _, op := range j.Steps[i].Undo {
+			if _, err := t.do(ctx, withIndex(op, j.indexes[i])); err != nil && !errors.Is(err, model.ErrNotFound) {
+				f.Left = append(f.Left, fmt.Errorf("undo of %q: %w", j.Steps[i].Title, err))
+			}
+		}
+	}
+	if err := t.verify(ctx, j.Before, operations(j.Steps[:j.begun])); err != nil {
+		f.Left = append(f.Left, err)
+	}
+	if err := t.Store.saveOwned(j.Owned); err != nil {
+		f.Left = append(f.Left, err)
+	}
+	if len(f.Left) == 0 {
+		if err := j.discard(); err != nil {
+			f.Left = append(f.Left, err)
+		}
+	} else {
+		j.f.Close()
+	}
+	return f
+}
+
+// withIndex makes the undo of a link's making refuse any other link of that name.
+func withIndex(op model.Operation, index int) model.Operation {
+	if del, ok := op.(model.DeleteLink); ok {
+		del.Index = index
+		return del
+	}
+	return op
+}
+
+// Recover rolls back what a crash interrupted. It returns what was done: the titles
+// of the steps that were undone, none if there was no open journal.
+func (t *Transaction) Recover() (undone []string, err error) {
+	j, err := t.Store.openJournal()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case errors.Is(err, ErrForeignJournal):
+		return nil, t.Store.dropJournal() // a reboot has rolled everything back
+	case err != nil:
+		return nil, err
+	case j.commit:
+		return nil, j.discard()
+	}
+	for _, st := range j.Steps[:j.begun] {
+		undone = append(undone, st.Title)
+	}
+	slices.Reverse(undone)
+	var f *Failure
+	if errors.As(t.rollBack(j, fmt.Errorf("process %d ended in the middle", j.PID)), &f) && len(f.Left) > 0 {
+		return undone, f
+	}
+	return undone, nil
+}

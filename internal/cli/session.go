@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"drawbridge/internal/apply"
+	"drawbridge/internal/kernel"
+	"drawbridge/internal/machine"
+	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
+	"drawbridge/internal/spec"
+)
+
+// session is one namespace with all that a command needs to work in it.
+type session struct {
+	kernel   *kernel.Kernel
+	machines *machine.Manager
+	store    *apply.Store
+	// name is what the namespace's stack is called.
+	name string
+}
+
+func (a *app) open() (*session, error) {
+	k, err := kernel.OpenNamed(a.netns)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(stateBase(), strconv.FormatUint(k.Inode(), 10))
+	s := &session{
+		kernel:   k,
+		machines: machine.NewManager(filepath.Join(dir, "machines")),
+		store:    &apply.Store{Dir: dir, Identity: apply.Identity{BootID: kernel.BootID(), Namespace: k.Inode()}},
+		name:     a.stackName(k),
+	}
+	if a.netns != "" {
+		s.machines.Namespace = filepath.Join("/run/netns", a.netns)
+	}
+	return s, nil
+}
+
+func (s *session) close() { s.kernel.Close() }
+
+// stateDir is the folder of the namespace that the command works in.
+func (a *app) stateDir() (string, error) {
+	s, err := a.open()
+	if err != nil {
+		return "", err
+	}
+	defer s.close()
+	return s.store.Dir, nil
+}
+
+// stateBase is /run/drawbridge, or a folder of the user's own for one without rights.
+func stateBase() string {
+	if os.Geteuid() == 0 {
+		return "/run/drawbridge"
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "drawbridge")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("drawbridge-%d", os.Getuid()))
+}
+
+// stackName is the namespace's name where it has one, else the host's.
+func (a *app) stackName(k *kernel.Kernel) string {
+	if a.netns != "" {
+		return a.netns
+	}
+	if name := k.Name(); name != "" {
+		return name
+	}
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return "host"
+}
+
+// snapshot observes the namespace, and all others where asked to.
+func (s *session) snapshot(ctx context.Context, all bool) (model.Snapshot, error) {
+	snap := model.Snapshot{Host: s.name, System: systemName()}
+	var err error
+	if all {
+		snap.Namespaces, err = kernel.ObserveAll(ctx, s.kernel)
+	} else {
+		snap.Namespaces = make([]model.Namespace, 1)
+		snap.Namespaces[0], err = s.kernel.Observe(ctx)
+	}
+	if err != nil {
+		return snap, err
+	}
+	if snap.Machines, err = s.machines.List(ctx); err != nil {
+		return snap, err
+	}
+	snap.Sort()
+	return snap, nil
+}
+
+// systemName is the distribution's name and version, os-release(5).
+func systemName() string {
+	data, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return ""
+	}
+	fields := map[string]string{}
+	for line := range strings.Lines(string(data)) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			fields[k] = strings.Trim(v, `"`)
+		}
+	}
+	if fields["PRETTY_NAME"] != "" {
+		return fields["PRETTY_NAME"]
+	}
+	return fields["NAME"]
+}
+
+// options are the facts that a plan needs beside the snapshot.
+func (s *session) options(want spec.Desired) plan.Options {
+	o := plan.Options{Users: map[string]uint32{}, Groups: map[string]uint32{}, Seed: seed(), NoTaps: s.kernel.CanMakeTap() != nil}
+	addUser := func(name string) {
+		if u, err := user.Lookup(name); err == nil {
+			if id, err := strconv.ParseUint(u.Uid, 10, 32); err == nil {
+				o.Users[name] = uint32(id)
+			}
+		}
+	}
+	for _, m := range want.Machines {
+		for _, n := range m.NICs {
+			addUser(n.Owner)
+		}
+	}
+	for _, t := range want.Taps {
+		addUser(t.Owner)
+		if g, err := user.LookupGroup(t.Group); err == nil {
+			if id, err := strconv.ParseUint(g.Gid, 10, 32); err == nil {
+				o.Groups[t.Group] = uint32(id)
+			}
+		}
+	}
+	return o
+}
+
+// seed is this machine's own value for chosen MAC addresses. machine-id(5) asks that
+// it is not shown to others as it is: it is hashed.
+func seed() string {
+	id, err := os.ReadFile("/etc/machine-id")
+	if err != nil {
+		name, _ := os.Hostname()
+		id = []byte(name)
+	}
+	sum := sha256.Sum256(append([]byte("drawbridge mac "), id...))
+	return string(sum[:])
+}
+
+// transaction prepares to carry out a plan, telling of each step.
+func (a *app) transaction(s *session, quiet bool) *apply.Transaction {
+	t := &apply.Transaction{Kernel: s.kernel, Machines: s.machines, Store: s.store}
+	if !quiet {
+		t.Progress = func(step, of int, title string) {
+			fmt.Fprintf(a.err, "  %*d/%d  %s\n", len(strconv.Itoa(of)), step, of, title)
+		}
+	}
+	t.RollingBack = func(cause error) {
+		fmt.Fprintf(a.err, "rolling back: %s\n", strings.SplitN(cause.Error(), "\n", 2)[0])
+	}
+	return t
+}
+
+// failureCode gives a transaction's failure its exit code.
+func failureCode(err error) error {
+	var f *apply.Failure
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &f), !f.Changed && len(f.Left) == 0:
+		return withCode(exitFailed, err)
+	case len(f.Left) > 0:
+		return withCode(exitHalfRolled, err)
+	default:
+		return withCode(exitRolledBack, err)
+	}
+}
+
+// begin opens the namespace for a change: with the rights for it, locked, and with
+// whatever a crash left behind brought back first.
+func (a *app) begin() (*session, error) {
+	s, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.kernel.CheckRights(); err != nil {
+		s.close()
+		return nil, fmt.Errorf("%w\n  nothing was changed", err)
+	}
+	if err := s.store.Lock(); err != nil {
+		s.close()
+		return nil, err
+	}
+	if s.store.Interrupted() {
+		fmt.Fprintln(a.err, "an earlier run was interrupted: bringing the host back first")
+		if _, err := a.transaction(s, false).Recover(); err != nil {
+			s.end()
+			return nil, failureCode(err)
+		}
+	}
+	return s, nil
+}
+
+// end closes what begin opened.
+func (s *session) end() {
+	s.store.Unlock()
+	s.close()
+}

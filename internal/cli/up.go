@@ -1,0 +1,277 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
+	"drawbridge/internal/spec"
+
+	"github.com/spf13/cobra"
+)
+
+const defaultFile = "drawbridge.yaml"
+
+const exitCodesHelp = `
+Exit codes: 0 done, or nothing to do; 1 failed and nothing is changed; 2 bad usage
+or a bad file; 3 failed and rolled back; 4 failed and not wholly rolled back.`
+
+type upOptions struct {
+	file   string
+	uplink string
+	yes    bool
+	json   bool
+}
+
+func newUpCommand(a *app) *cobra.Command {
+	var o upOptions
+	cmd := &cobra.Command{
+		Use:   "up [FILE]",
+		Short: "Bring this host to what the file wants, safely",
+		Long: `Bring this host to what the file wants: bridges, taps, addresses, machines.
+
+The plan is made and checked before anything is touched, carried out as one
+transaction with an undo journal, and verified. Whatever fails, also Ctrl-C, rolls
+the host back to what it was. Run again, it does only what has changed since.
+
+Nothing is made permanent: a reboot is a way back as well.
+` + exitCodesHelp,
+		Example: `  drawbridge up
+  drawbridge up lab.yaml --uplink eth1 --yes
+  drawbridge plan && drawbridge up --yes && drawbridge draw`,
+		Args: fileArgument(&o.file),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), o) },
+	}
+	cmd.Flags().StringVar(&o.uplink, "uplink", "", "use the interface `IF` as the uplink of every bridged network")
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "ask nothing")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
+	return cmd
+}
+
+func newDownCommand(a *app) *cobra.Command {
+	var o upOptions
+	cmd := &cobra.Command{
+		Use:   "down",
+		Short: "Undo exactly what 'up' did",
+		Long: `Undo exactly what 'up' did in this namespace: machines are stopped, taps and bridges
+deleted, and the uplink gets its addresses and routes back, as lossless as it gave
+them away. What somebody else added since is kept, and told.
+` + exitCodesHelp,
+		Example: `  drawbridge down
+  drawbridge down --yes --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.down(cmd.Context(), o) },
+	}
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "ask nothing")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
+	return cmd
+}
+
+func newRecoverCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "recover",
+		Short: "Finish what a crash interrupted: bring the host back",
+		Long: `Roll back a change that was interrupted by a crash or a kill. Every command that
+changes the host does this first by itself.
+` + exitCodesHelp,
+		Example: `  drawbridge recover`,
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return a.recover() },
+	}
+}
+
+// fileArgument takes at most one argument, the file; "-" is standard input.
+func fileArgument(file *string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch len(args) {
+		case 0:
+			*file = defaultFile
+		case 1:
+			*file = args[0]
+		default:
+			return withCode(exitUsage, fmt.Errorf("one file at most, not %d", len(args)))
+		}
+		return nil
+	}
+}
+
+// readFile parses the file; all its errors come as one.
+func (a *app) readFile(file, uplink string) (spec.Desired, error) {
+	var data []byte
+	var err error
+	if file == "-" {
+		data, err = io.ReadAll(io.LimitReader(a.in, 1<<20))
+		file = "standard input"
+	} else {
+		data, err = os.ReadFile(file)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return spec.Desired{}, withCode(exitUsage, fmt.Errorf("%s: no such file\n  hint: name the file, or write one: drawbridge schema tells what may be in it", file))
+	}
+	if err != nil {
+		return spec.Desired{}, withCode(exitUsage, err)
+	}
+	want, problems := spec.Parse(file, data)
+	if err := problems.Err(); err != nil {
+		return spec.Desired{}, withCode(exitUsage, err)
+	}
+	if uplink != "" {
+		for i := range want.Networks {
+			if want.Networks[i].Mode == "bridged" {
+				want.Networks[i].Uplink = uplink
+			}
+		}
+	}
+	return want, nil
+}
+
+func (a *app) up(ctx context.Context, o upOptions) error {
+	want, err := a.readFile(o.file, o.uplink)
+	if err != nil {
+		return err
+	}
+	return a.change(ctx, want, o)
+}
+
+func (a *app) down(ctx context.Context, o upOptions) error {
+	return a.change(ctx, spec.Desired{}, o)
+}
+
+// change plans the way to what is wanted and goes it.
+func (a *app) change(ctx context.Context, want spec.Desired, o upOptions) error {
+	s, err := a.begin()
+	if err != nil {
+		return err
+	}
+	defer s.end()
+	p, err := s.plan(ctx, want)
+	if err != nil {
+		return err
+	}
+	if len(p.Steps) > 0 {
+		if err := a.confirm(p, o); err != nil {
+			return err
+		}
+	}
+	if err := a.transaction(s, o.json).Run(ctx, p); err != nil {
+		return failureCode(err)
+	}
+	return a.reportDone(p, o)
+}
+
+func (s *session) plan(ctx context.Context, want spec.Desired) (plan.Plan, error) {
+	now, err := s.snapshot(ctx, false)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	owned, err := s.store.Owned()
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	p, err := plan.Diff(now, want, owned, s.options(want))
+	if err != nil {
+		return p, withCode(exitFailed, fmt.Errorf("this host is not ready for it:\n%w\n  nothing was changed", indent(err)))
+	}
+	return p, nil
+}
+
+func indent(err error) error {
+	return errors.New("  " + strings.ReplaceAll(err.Error(), "\n", "\n  "))
+}
+
+// confirm shows the plan and asks, unless told not to.
+func (a *app) confirm(p plan.Plan, o upOptions) error {
+	if o.yes {
+		return nil
+	}
+	if !isTerminal(a.in) {
+		return withCode(exitUsage, errors.New("this changes the host, and there is no terminal to ask on\n  hint: look at 'drawbridge plan', then give --yes"))
+	}
+	printPlan(a.err, p, plan.Modern)
+	fmt.Fprintf(a.err, "\nDo this? [y/N] ")
+	answer, _ := bufio.NewReader(a.in).ReadString('\n')
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	default:
+		return withCode(exitFailed, errors.New("not done: nothing was changed"))
+	}
+}
+
+// doneStep is a step as a program reads it.
+type doneStep struct {
+	Title    string           `json:"title"`
+	Why      string           `json:"why"`
+	Commands []string         `json:"commands"`
+	Classic  []string         `json:"classic"`
+	Do       model.Operations `json:"do"`
+	Undo     model.Operations `json:"undo,omitempty"`
+}
+
+func planJSON(w io.Writer, p plan.Plan) error {
+	out := struct {
+		Steps []doneStep `json:"steps"`
+		Notes []string   `json:"notes,omitempty"`
+	}{Steps: []doneStep{}, Notes: p.Notes}
+	for _, st := range p.Steps {
+		out.Steps = append(out.Steps, doneStep{st.Title, st.Why, st.Commands(plan.Modern), st.Commands(plan.Classic), model.Operations{st.Do}, st.Undo})
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(out)
+}
+
+func (a *app) reportDone(p plan.Plan, o upOptions) error {
+	if o.json {
+		return planJSON(a.out, p)
+	}
+	for _, n := range p.Notes {
+		fmt.Fprintln(a.err, "note:", n)
+	}
+	if len(p.Steps) == 0 {
+		fmt.Fprintln(a.err, "nothing to do: everything is as wanted")
+		return nil
+	}
+	fmt.Fprintf(a.err, "done: %s, verified\n", counted(len(p.Steps), "step"))
+	return nil
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func (a *app) recover() error {
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer s.end()
+	if err := s.store.Lock(); err != nil {
+		return err
+	}
+	undone, err := a.transaction(s, false).Recover()
+	if err != nil {
+		return failureCode(err)
+	}
+	if len(undone) == 0 {
+		fmt.Fprintln(a.err, "nothing to recover: no change was interrupted here")
+		return nil
+	}
+	for _, title := range undone {
+		fmt.Fprintln(a.err, "  undone:", title)
+	}
+	fmt.Fprintln(a.err, "recovered: the host is as before")
+	return nil
+}

@@ -1,0 +1,213 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+
+	"drawbridge/internal/model"
+)
+
+// waitUp is how long a bridge may take to come up once its uplink is plugged in, in
+// milliseconds. Measured: 0.15 to 1.5; linkwatch delays at most 1 s.
+const waitUp = 3000
+
+// inheritedSettings are an uplink's own sysctls that decide how its addresses answer
+// and learn; the interface that takes them over gets the same.
+var inheritedSettings = []string{
+	"ipv4/conf/%s/arp_ignore", "ipv4/conf/%s/arp_announce", "ipv4/conf/%s/arp_filter", "ipv4/conf/%s/proxy_arp",
+	"ipv4/conf/%s/accept_local", "ipv4/conf/%s/forwarding", "ipv4/conf/%s/promote_secondaries",
+	"ipv6/conf/%s/accept_ra", "ipv6/conf/%s/autoconf", "ipv6/conf/%s/forwarding", "ipv6/conf/%s/accept_dad",
+	"ipv6/conf/%s/disable_ipv6", "ipv6/conf/%s/use_tempaddr",
+}
+
+// inherit gives a new interface the settings in which the old one differs from it.
+func (b *builder) inherit(from, to string) {
+	for _, format := range inheritedSettings {
+		path := fmt.Sprintf(format, to)
+		want, known := b.here().Settings[fmt.Sprintf(format, from)]
+		now, ok := b.here().Settings[path]
+		if !ok {
+			now = b.here().Settings[fmt.Sprintf(format, "default")]
+		}
+		if known && want != now {
+			b.step(fmt.Sprintf("Set %s to %s", path, want),
+				fmt.Sprintf("%s has it so; what takes its addresses over must answer and learn like it.", from),
+				model.SetSetting{Path: path, Value: want})
+		}
+	}
+}
+
+// relaxRPFilter makes reverse path filtering loose on a link while packets come in by
+// it and the routes still leave by another: strict, it drops every one of them.
+// The returned function makes it as strict as asked afterwards.
+func (b *builder) relaxRPFilter(link, like string) (restore func()) {
+	path := "ipv4/conf/" + link + "/rp_filter"
+	value := func(name string) string { return b.here().Settings["ipv4/conf/"+name+"/rp_filter"] }
+	want := value(like)
+	if max(value("all"), want, value(link)) != "1" {
+		return func() {}
+	}
+	b.step(fmt.Sprintf("Relax reverse path filtering on %s for the move", link),
+		"Strict filtering drops a packet whose answer would leave by another interface; during the move every packet is such a one.",
+		model.SetSetting{Path: path, Value: "2"})
+	return func() {
+		b.step(fmt.Sprintf("Make reverse path filtering on %s as strict as it was", link), "The routes are moved; from now on answers leave where packets come in.",
+			model.SetSetting{Path: path, Value: want})
+	}
+}
+
+// plugUplink moves the host end of an uplink out of the host's stack into a bridge,
+// and its addresses and routes to the bridge's own interface, in the order that
+// loses nothing: at every moment each address is on an interface that is up and each
+// route leaves by one that can send.
+func (b *builder) plugUplink(uplink, bridge string, move bool) {
+	l := b.here().Link(uplink)
+	moving := movable(b.here().AddressesOf(uplink))
+	routes := b.movableRoutes(uplink)
+	restore := func() {}
+	if move {
+		b.inherit(uplink, bridge)
+		restore = b.relaxRPFilter(bridge, uplink)
+		if len(moving) > 0 {
+			b.step(fmt.Sprintf("Give %s the addresses of %s", bridge, uplink),
+				fmt.Sprintf("An enslaved interface has no host end in the stack any more, so the host's addresses must live on %s. They are on both for a moment, so that not one packet finds nobody at home.", bridge),
+				model.AddAddresses{Link: bridge, Addresses: inTransit(moving)})
+		}
+	}
+	b.step(fmt.Sprintf("Plug %s into %s", uplink, bridge),
+		fmt.Sprintf("Enslaving moves the host end of %s out of the host's stack into the virtual LAN of %s: from now on frames from the LAN go to the bridge.", uplink, bridge),
+		model.SetMaster{Link: uplink, Master: bridge})
+	if l.Carrier {
+		b.step(fmt.Sprintf("Wait until %s carries traffic", bridge), "The kernel reports a bridge as up a moment after its first port forwards; until then nothing can be sent by it.",
+			model.WaitUp{Link: bridge, Timeout: waitUp})
+	}
+	if move {
+		b.moveTraffic(uplink, bridge, routes)
+	} else if len(routes) > 0 {
+		b.step(fmt.Sprintf("Delete the routes by %s", uplink), fmt.Sprintf("The host is not to be reached over this LAN: %s gets no address, and %s can no longer have any.", bridge, uplink),
+			model.DeleteRoutes{Routes: routes})
+	}
+	if len(moving) > 0 {
+		b.step(fmt.Sprintf("Take the addresses off %s", uplink), "Left on a port they would be misplaced: still the host's, but with answers that come back another way.",
+			model.DeleteAddresses{Link: uplink, Addresses: moving})
+	}
+	if move && len(moving) > 0 {
+		b.step(fmt.Sprintf("Settle the addresses of %s", bridge), "For the move they were set without duplicate address detection and without routes of their own; from now on they are ordinary addresses.",
+			model.SettleAddresses{Link: bridge, Addresses: moving})
+	}
+	restore()
+}
+
+// moveTraffic copies what is known of the neighbours and moves the routes.
+func (b *builder) moveTraffic(from, to string, routes []model.Route) {
+	b.step(fmt.Sprintf("Copy the neighbours of %s to %s", from, to), "So that no packet has to wait for ARP or neighbour discovery.",
+		model.CopyNeighbours{From: from, To: to})
+	if len(routes) > 0 {
+		b.step(fmt.Sprintf("Move the routes from %s to %s", from, to),
+			fmt.Sprintf("The host's way out, its default route above all, leaves by %s now. All in one message, so that there is no moment without a route.", to),
+			model.MoveRoutes{From: from, To: to, Routes: routes})
+	}
+}
+
+// releaseUplink is the way back: as lossless, in the opposite order.
+func (b *builder) releaseUplink(u OwnedUplink) {
+	ns := b.here()
+	l := ns.Link(u.Name)
+	if l == nil || l.Master != u.Bridge {
+		b.note("%s is no longer in %s: somebody has taken it out, and it is left as it is", u.Name, u.Bridge)
+		b.own.dropUplink(u.Name)
+		return
+	}
+	moving, routes := movable(ns.AddressesOf(u.Bridge)), b.movableRoutes(u.Bridge)
+	if u.Host == "move" {
+		b.noteAdded(u, moving)
+	} else {
+		moving, routes = nil, nil
+	}
+	restore := func() {}
+	if len(moving) > 0 {
+		b.relaxRPFilter(u.Bridge, u.Name)
+		restore = b.relaxRPFilter(u.Name, u.Name)
+		b.step(fmt.Sprintf("Give %s its addresses back", u.Name), "They are on both interfaces for a moment, so that not one packet finds nobody at home.",
+			model.AddAddresses{Link: u.Name, Addresses: inTransit(moving)})
+	}
+	if u.Host == "move" {
+		b.moveTraffic(u.Bridge, u.Name, routes)
+	}
+	b.step(fmt.Sprintf("Take %s out of %s", u.Name, u.Bridge), fmt.Sprintf("Its host end returns to the host's stack: frames from the LAN come to %s itself again.", u.Name),
+		model.SetMaster{Link: u.Name})
+	if len(moving) > 0 {
+		b.step(fmt.Sprintf("Take the addresses off %s", u.Bridge), fmt.Sprintf("They are %s's again.", u.Name),
+			model.DeleteAddresses{Link: u.Bridge, Addresses: moving})
+		b.step(fmt.Sprintf("Settle the addresses of %s", u.Name), "For the move they were set without duplicate address detection and without routes of their own; from now on they are ordinary addresses.",
+			model.SettleAddresses{Link: u.Name, Addresses: moving})
+	}
+	restore()
+	if u.Host != "move" {
+		b.bringBack(u)
+	}
+	b.own.dropUplink(u.Name)
+}
+
+// bringBack restores the addresses and routes that an uplink had before the host
+// left its LAN.
+func (b *builder) bringBack(u OwnedUplink) {
+	if len(u.Addresses) > 0 {
+		b.step(fmt.Sprintf("Give %s its addresses back", u.Name), "As they were before it was plugged into the bridge.",
+			model.AddAddresses{Link: u.Name, Addresses: u.Addresses})
+	}
+	var missing []model.Route
+	for _, r := range u.Routes {
+		if r.Protocol != "kernel" {
+			missing = append(missing, r)
+		}
+	}
+	if len(missing) > 0 {
+		b.step(fmt.Sprintf("Bring back the routes by %s", u.Name), "As they were before it was plugged into the bridge.",
+			model.AddRoutes{Routes: missing})
+	}
+}
+
+// noteAdded tells which addresses came to the bridge by another hand: they are kept.
+func (b *builder) noteAdded(u OwnedUplink, now []model.Address) {
+	for _, a := range now {
+		if !containsPrefix(u.Addresses, a) && a.Origin == model.Static {
+			b.note("%s was added to %s since: it is kept, and moves to %s", a.Prefix, u.Bridge, u.Name)
+		}
+	}
+}
+
+// movable leaves out what the kernel makes by itself on every interface.
+func movable(as []model.Address) []model.Address {
+	return addresses(as, func(a model.Address) bool { return a.Origin != model.LinkLocal && !a.Flags.Temporary })
+}
+
+var (
+	linkLocal6 = netip.MustParsePrefix("fe80::/64")
+	multicast6 = netip.MustParsePrefix("ff00::/8")
+)
+
+// movableRoutes are the routes by a link that must go where its addresses go: not
+// those that the kernel makes for every interface (table local, fe80::/64, ff00::/8).
+func (b *builder) movableRoutes(link string) []model.Route {
+	var out []model.Route
+	for _, r := range b.here().RoutesOf(link) {
+		if r.Table != model.TableLocal && r.Destination != linkLocal6 && r.Destination != multicast6 {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// inTransit gives addresses the flags under which they may be on two interfaces at once.
+func inTransit(as []model.Address) []model.Address {
+	out := make([]model.Address, len(as))
+	for i, a := range as {
+		if a.Prefix.Addr().Is6() {
+			a.Flags.NoDAD = true
+			a.Flags.NoPrefixRoute = true
+		}
+		out[i] = a
+	}
+	return out
+}

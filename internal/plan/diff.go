@@ -1,0 +1,257 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+
+	"drawbridge/internal/model"
+	"drawbridge/internal/spec"
+)
+
+// Diff plans the way from now to what is wanted. What earlier runs own and nobody
+// wants any more is taken away, so an empty wish is the way back to what was before.
+// The error joins all [Refusal]s.
+func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, error) {
+	now = now.Clone()
+	now.Machines = slices.DeleteFunc(now.Machines, func(m model.Machine) bool { return m.Config != nil && m.State != "running" })
+	b := newBuilder(now, own, opt)
+	w := b.resolve(want)
+	if len(b.fails) > 0 {
+		return b.done()
+	}
+	b.stopMachines(w)
+	b.dropAddresses(w)
+	b.releaseUplinks(w)
+	b.dropLinks(w)
+	b.restoreTouched(w)
+	for _, wb := range w.bridges {
+		b.makeBridge(wb)
+	}
+	for _, c := range w.cables {
+		b.makeCable(c)
+	}
+	for _, wb := range w.bridges {
+		b.connectBridge(wb)
+	}
+	for _, c := range w.cables {
+		b.plugCable(c)
+	}
+	for _, m := range w.machines {
+		b.runMachine(m)
+	}
+	if len(w.bridges)+len(w.cables)+len(w.machines) == 0 {
+		b.restoreSettings()
+	}
+	return b.done()
+}
+
+// dropAddresses takes away the addresses of ours that the file no longer has.
+func (b *builder) dropAddresses(w *wanted) {
+	for _, o := range slices.Clone(b.own.Addresses) {
+		var keep []netip.Prefix
+		if wb := w.bridge(o.Link); wb != nil {
+			if u := b.own.uplinkOf(o.Link); u != nil && u.Host == "move" {
+				continue // the uplink's own: they come and go with it
+			}
+			keep = wb.addresses
+		} else if c := w.cable(o.Link); c != nil {
+			keep = c.host
+		} else {
+			continue // the link goes, and they with it
+		}
+		if !slices.Contains(keep, o.Prefix) && hasAddress(b.here(), o.Link, o) {
+			b.step(fmt.Sprintf("Take %s off %s", o.Prefix, o.Link), "The file no longer has this address.",
+				model.DeleteAddresses{Link: o.Link, Addresses: addresses(b.here().AddressesOf(o.Link), func(a model.Address) bool { return a.Prefix == o.Prefix })})
+		}
+	}
+}
+
+func (b *builder) releaseUplinks(w *wanted) {
+	for _, u := range slices.Clone(b.own.Uplinks) {
+		if wb := w.bridge(u.Bridge); wb == nil || wb.uplink != u.Name {
+			b.releaseUplink(u)
+		}
+	}
+}
+
+// dropLinks deletes the links of ours that nobody wants: taps before bridges.
+func (b *builder) dropLinks(w *wanted) {
+	for _, bridges := range []bool{false, true} {
+		for _, l := range slices.Clone(b.own.Links) {
+			if (l.Kind == model.Bridged) != bridges || w.bridge(l.Name) != nil || w.cable(l.Name) != nil {
+				continue
+			}
+			b.dropLink(l)
+		}
+	}
+}
+
+func (b *builder) dropLink(o OwnedLink) {
+	l := b.here().Link(o.Name)
+	switch {
+	case l == nil:
+		b.own.record(model.DeleteLink{Name: o.Name}, &b.now)
+		return
+	case o.Index != 0 && l.Index != o.Index:
+		b.note("%s is no longer the one that was made here: somebody made it anew, and it is left alone", o.Name)
+		b.own.record(model.DeleteLink{Name: o.Name}, &b.now)
+		return
+	}
+	why := "Nothing hangs on it any more."
+	if strangers := b.strangersIn(o.Name); len(strangers) > 0 {
+		why = fmt.Sprintf("Its ports %s were plugged in by somebody else: they fall back to the host's stack.", strings.Join(strangers, ", "))
+		b.note("%s has ports that somebody else plugged in: %s; they are kept, without a bridge", o.Name, strings.Join(strangers, ", "))
+	}
+	b.step(fmt.Sprintf("Delete the %s %s", kindWord(l.Kind), o.Name), why, model.DeleteLink{Name: o.Name, Index: o.Index, Kind: l.Kind})
+}
+
+func (b *builder) strangersIn(bridge string) []string {
+	var out []string
+	for _, p := range b.here().Ports(bridge) {
+		if !b.own.ownsLink(p.Name) {
+			out = append(out, p.Name)
+		}
+	}
+	return out
+}
+
+// restoreTouched brings the links of others back to the bridge or the stack that
+// they were in, and down again where we brought them up.
+func (b *builder) restoreTouched(w *wanted) {
+	for _, t := range slices.Clone(b.own.Touched) {
+		l := b.here().Link(t.Name)
+		if l == nil {
+			b.forgetTouched(t.Name)
+			continue
+		}
+		if w.cable(t.Name) != nil || slices.ContainsFunc(w.bridges, func(wb wantedBridge) bool { return wb.uplink == t.Name || wb.name == t.Name }) {
+			continue
+		}
+		if l.Master != t.Master && (t.Master == "" || b.here().Link(t.Master) != nil) {
+			b.step(fmt.Sprintf("Put %s back where it was", t.Name), "It is not ours, and was plugged elsewhere before.", model.SetMaster{Link: t.Name, Master: t.Master})
+		}
+		if l := b.here().Link(t.Name); l.Up && !t.Up {
+			b.step(fmt.Sprintf("Take %s down again", t.Name), "It is not ours, and was down before.", model.SetUp{Link: t.Name})
+		}
+		b.forgetTouched(t.Name)
+	}
+}
+
+func (b *builder) forgetTouched(name string) {
+	b.own.Touched = slices.DeleteFunc(b.own.Touched, func(t TouchedLink) bool { return t.Name == name })
+}
+
+// restoreSettings writes back every sysctl that was altered and is not back yet.
+func (b *builder) restoreSettings() {
+	paths := make([]string, 0, len(b.own.Settings))
+	for p := range b.own.Settings {
+		paths = append(paths, p)
+	}
+	slices.Sort(paths)
+	for _, p := range paths {
+		was := b.own.Settings[p]
+		if now, ok := b.here().Settings[p]; ok && now != was {
+			b.step(fmt.Sprintf("Set %s back to %s", p, was), "As it was before.", model.SetSetting{Path: p, Value: was})
+		}
+		delete(b.own.Settings, p)
+	}
+}
+
+func (b *builder) makeBridge(wb wantedBridge) {
+	if b.here().Link(wb.name) != nil {
+		return
+	}
+	op := model.CreateBridge{Name: wb.name, MAC: chooseMAC(b.opt.Seed, "", wb.name)}
+	why := fmt.Sprintf("A bridge is a switch inside the host: a virtual LAN, empty for now. %s is also the name of the host's own interface to it.", wb.name)
+	if l := b.here().Link(wb.uplink); l != nil {
+		op.MAC, op.MTU = l.MAC, l.MTU
+		why += fmt.Sprintf(" It gets the MAC address of %s, so that the LAN and its DHCP server see the same host as before, and no spanning tree, so that no port has to wait.", wb.uplink)
+	}
+	b.step("Make the bridge "+wb.name, why, op)
+}
+
+// connectBridge plugs the uplink in and sees to the host's own addresses.
+func (b *builder) connectBridge(wb wantedBridge) {
+	if wb.uplink != "" {
+		b.connectUplink(wb)
+	}
+	b.addHostAddresses(wb.name, wb.addresses)
+}
+
+func (b *builder) connectUplink(wb wantedBridge) {
+	l := b.here().Link(wb.uplink)
+	if l.Master == wb.name {
+		b.rehost(wb)
+		return
+	}
+	if !l.Up {
+		b.step(fmt.Sprintf("Bring %s up", wb.uplink), "An interface that is down neither sends nor receives.", model.SetUp{Link: wb.uplink, Up: true})
+	}
+	b.own.Uplinks = append(b.own.Uplinks, OwnedUplink{Name: wb.uplink, Bridge: wb.name, Host: wb.host,
+		Addresses: movable(b.here().AddressesOf(wb.uplink)), Routes: b.movableRoutes(wb.uplink)})
+	if child := b.childOf(wb.uplink, model.VLANKind); child != "" {
+		b.note("%s stays a VLAN of %s: tagged frames reach it as before, and do not enter %s", child, wb.uplink, wb.name)
+	}
+	b.plugUplink(wb.uplink, wb.name, wb.host == "move")
+}
+
+// rehost changes how the host itself is on the LAN of a bridge whose uplink is
+// plugged in already.
+func (b *builder) rehost(wb wantedBridge) {
+	u := b.own.uplinkOf(wb.name)
+	if u == nil || u.Host == wb.host {
+		return
+	}
+	was := u.Host
+	u.Host = wb.host
+	switch {
+	case was == "move":
+		u.Addresses, u.Routes = movable(b.here().AddressesOf(wb.name)), model.Moved(b.movableRoutes(wb.name), wb.name, u.Name)
+		b.step(fmt.Sprintf("Delete the routes by %s", wb.name), "The host is no longer to be reached at its old addresses over this LAN.", model.DeleteRoutes{Routes: b.movableRoutes(wb.name)})
+		b.step(fmt.Sprintf("Take the addresses off %s", wb.name), "They are kept in memory, and come back with 'down'.", model.DeleteAddresses{Link: wb.name, Addresses: u.Addresses})
+	case wb.host == "move":
+		b.step(fmt.Sprintf("Give %s the addresses of %s", wb.name, u.Name), "The host is to be reached over this LAN again.", model.AddAddresses{Link: wb.name, Addresses: u.Addresses})
+		routes := slices.DeleteFunc(model.Moved(u.Routes, u.Name, wb.name), func(r model.Route) bool { return r.Protocol == "kernel" })
+		if len(routes) > 0 {
+			b.step(fmt.Sprintf("Bring its routes back by %s", wb.name), "As they were before.", model.AddRoutes{Routes: routes})
+		}
+	}
+}
+
+func (b *builder) addHostAddresses(link string, want []netip.Prefix) {
+	var missing []model.Address
+	for _, p := range want {
+		a := model.Address{Link: link, Prefix: p, Origin: model.Static, Scope: "global"}
+		if !hasAddress(b.here(), link, a) {
+			missing = append(missing, a)
+		}
+	}
+	if len(missing) > 0 {
+		b.step(fmt.Sprintf("Give %s the address %s", link, model.SplitAddresses(missing)),
+			fmt.Sprintf("With an address at the host end of %s the host itself is on that Ethernet, and can be reached there.", link),
+			model.AddAddresses{Link: link, Addresses: missing})
+	}
+}
+
+func kindWord(k model.Kind) string {
+	switch k {
+	case model.TapKind:
+		return "tap"
+	case model.Veth:
+		return "veth pair"
+	default:
+		return string(k)
+	}
+}
+
+// sameMachine compares what a machine cannot change while it runs.
+func sameMachine(a, b model.MachineConfig) bool {
+	a.NICs, b.NICs = nil, nil
+	if len(a.Args) == 0 && len(b.Args) == 0 {
+		a.Args, b.Args = nil, nil
+	}
+	return reflect.DeepEqual(a, b)
+}

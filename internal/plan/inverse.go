@@ -1,0 +1,146 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+
+	"drawbridge/internal/model"
+)
+
+// inverse lists the operations that bring back what op changes, given the state
+// that op meets and that everything after it is undone already.
+func inverse(op model.Operation, before *model.Snapshot) model.Operations {
+	ns := before.Here()
+	switch op := op.(type) {
+	case model.CreateBridge:
+		return model.Operations{model.DeleteLink{Name: op.Name, Kind: model.Bridged}}
+	case model.CreateTap:
+		return model.Operations{model.DeleteLink{Name: op.Name, Kind: model.TapKind}}
+	case model.CreateVeth:
+		return model.Operations{model.DeleteLink{Name: op.Name, Kind: model.Veth}}
+	case model.DeleteLink:
+		return recreate(ns, op.Name)
+	case model.SetUp:
+		if l := ns.Link(op.Link); l != nil && l.Up != op.Up {
+			return model.Operations{model.SetUp{Link: op.Link, Up: l.Up}}
+		}
+	case model.SetMaster:
+		if l := ns.Link(op.Link); l != nil && l.Master != op.Master {
+			return model.Operations{model.SetMaster{Link: op.Link, Master: l.Master}}
+		}
+	case model.SetMTU:
+		if l := ns.Link(op.Link); l != nil && l.MTU != op.MTU {
+			return model.Operations{model.SetMTU{Link: op.Link, MTU: l.MTU}}
+		}
+	case model.AddAddresses:
+		if added := addresses(op.Addresses, func(a model.Address) bool { return !hasAddress(ns, op.Link, a) }); len(added) > 0 {
+			return model.Operations{model.DeleteAddresses{Link: op.Link, Addresses: added}}
+		}
+	case model.DeleteAddresses:
+		gone := addresses(ns.AddressesOf(op.Link), func(a model.Address) bool { return containsPrefix(op.Addresses, a) })
+		if len(gone) > 0 {
+			return model.Operations{
+				model.AddAddresses{Link: op.Link, Addresses: inTransit(gone)},
+				model.SettleAddresses{Link: op.Link, Addresses: gone},
+			}
+		}
+	case model.AddRoutes:
+		return model.Operations{model.DeleteRoutes{Routes: op.Routes}}
+	case model.DeleteRoutes:
+		return model.Operations{model.AddRoutes{Routes: op.Routes}}
+	case model.MoveRoutes:
+		return model.Operations{model.MoveRoutes{From: op.To, To: op.From, Routes: model.Moved(op.Routes, op.From, op.To)}}
+	case model.SetSetting:
+		if was, ok := ns.Settings[op.Path]; ok && was != op.Value {
+			return model.Operations{model.SetSetting{Path: op.Path, Value: was}}
+		}
+	default:
+		return inverseForMachine(op, before)
+	}
+	return nil
+}
+
+func inverseForMachine(op model.Operation, before *model.Snapshot) model.Operations {
+	switch op := op.(type) {
+	case model.StartMachine:
+		return model.Operations{model.StopMachine{Name: op.Machine.Name}}
+	case model.StopMachine:
+		if m := before.Machine(op.Name); m != nil && m.Config != nil {
+			return model.Operations{model.StartMachine{Machine: *m.Config}}
+		}
+	case model.PlugNIC:
+		return model.Operations{model.UnplugNIC{Machine: op.Machine, NIC: op.NIC.Name}}
+	case model.UnplugNIC:
+		if nic := nicConfig(before.Machine(op.Machine), op.NIC); nic != nil {
+			return model.Operations{model.PlugNIC{Machine: op.Machine, NIC: *nic}}
+		}
+	case model.ConfigureNIC:
+		if nic := nicConfig(before.Machine(op.Machine), op.NIC.Name); nic != nil {
+			return model.Operations{model.ConfigureNIC{Machine: op.Machine, NIC: *nic}}
+		}
+	}
+	return nil
+}
+
+// recreate lists what makes a deleted link anew, as it was.
+func recreate(ns *model.Namespace, name string) model.Operations {
+	l := ns.Link(name)
+	if l == nil {
+		return nil
+	}
+	var ops model.Operations
+	switch l.Kind {
+	case model.Bridged:
+		ops = append(ops, model.CreateBridge{Name: name, MAC: l.MAC, MTU: l.MTU})
+	case model.TapKind:
+		ops = append(ops, model.CreateTap{Name: name, Owner: l.Tap.Owner, OwnerName: l.Tap.OwnerName, Group: l.Tap.Group,
+			GroupName: l.Tap.GroupName, VnetHeader: l.Tap.VnetHeader, MultiQueue: l.Tap.MultiQueue, MTU: l.MTU})
+	case model.Veth:
+		ops = append(ops, model.CreateVeth{Name: name, MAC: l.MAC, MTU: l.MTU, Peer: model.Ref{Name: model.PeerName(name)}})
+	default:
+		return nil
+	}
+	if l.Master != "" {
+		ops = append(ops, model.SetMaster{Link: name, Master: l.Master})
+	}
+	if l.Up && l.Kind != model.Bridged {
+		ops = append(ops, model.SetUp{Link: name, Up: true})
+	}
+	if as := addresses(ns.AddressesOf(name), func(a model.Address) bool { return a.Origin != model.LinkLocal }); len(as) > 0 {
+		ops = append(ops, model.AddAddresses{Link: name, Addresses: as})
+	}
+	return ops
+}
+
+func nicConfig(m *model.Machine, name string) *model.NICConfig {
+	if m == nil || m.Config == nil {
+		return nil
+	}
+	for i := range m.Config.NICs {
+		if m.Config.NICs[i].Name == name {
+			return &m.Config.NICs[i]
+		}
+	}
+	return nil
+}
+
+func addresses(as []model.Address, keep func(model.Address) bool) []model.Address {
+	return slices.DeleteFunc(slices.Clone(as), func(a model.Address) bool { return !keep(a) })
+}
+
+func hasAddress(ns *model.Namespace, link string, a model.Address) bool {
+	return containsPrefix(ns.AddressesOf(link), a)
+}
+
+func containsPrefix(as []model.Address, a model.Address) bool {
+	return slices.ContainsFunc(as, func(b model.Address) bool { return a.Prefix == b.Prefix })
+}
+
+// settingLink is the link that a sysctl's path is about, "" for one of all or none.
+func settingLink(path string) string {
+	parts := strings.Split(path, "/")
+	if len(parts) == 4 && (parts[1] == "conf" || parts[1] == "neigh") && parts[2] != "all" && parts[2] != "default" {
+		return parts[2]
+	}
+	return ""
+}

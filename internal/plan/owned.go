@@ -1,0 +1,172 @@
+package plan
+
+import (
+	"maps"
+	"slices"
+
+	"drawbridge/internal/model"
+)
+
+// Owned is what earlier runs made or altered in a namespace: what may be deleted,
+// and what must be brought back. It is stored beside the journal.
+type Owned struct {
+	// Links that were made here, with the index each had: a link of that name with
+	// another index is a stranger's, and is left alone.
+	Links []OwnedLink `json:"links,omitempty"`
+	// Touched are links of others that were plugged or brought up.
+	Touched []TouchedLink `json:"touched,omitempty"`
+	// Uplinks whose host end is in a bridge because of us.
+	Uplinks []OwnedUplink `json:"uplinks,omitempty"`
+	// Addresses that were added to links, other than an uplink's moved ones.
+	Addresses []model.Address `json:"addresses,omitempty"`
+	// Settings as they were before they were altered.
+	Settings map[string]string `json:"settings,omitempty"`
+	// Machines that were started.
+	Machines []string `json:"machines,omitempty"`
+}
+
+// OwnedLink is a link that was made here.
+type OwnedLink struct {
+	Name  string     `json:"name"`
+	Index int        `json:"index,omitempty"`
+	Kind  model.Kind `json:"kind"`
+}
+
+// TouchedLink is how a link of somebody else's was before.
+type TouchedLink struct {
+	Name   string `json:"name"`
+	Master string `json:"master,omitempty"`
+	Up     bool   `json:"up"`
+}
+
+// OwnedUplink remembers an uplink as it was before its host end was moved.
+type OwnedUplink struct {
+	Name   string `json:"name"`
+	Bridge string `json:"bridge"`
+	// Host is the mode in force: move, none or list.
+	Host      string          `json:"host"`
+	Addresses []model.Address `json:"addresses,omitempty"`
+	Routes    []model.Route   `json:"routes,omitempty"`
+}
+
+// Empty tells whether there is nothing to bring back.
+func (o Owned) Empty() bool {
+	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Machines) == 0
+}
+
+// WithIndexes notes the indexes that the kernel gave to the links that were made.
+func (o Owned) WithIndexes(indexes map[string]int) Owned {
+	o = o.clone()
+	for i := range o.Links {
+		if idx, ok := indexes[o.Links[i].Name]; ok {
+			o.Links[i].Index = idx
+		}
+	}
+	return o
+}
+
+func (o Owned) clone() Owned {
+	o.Links, o.Touched, o.Uplinks = slices.Clone(o.Links), slices.Clone(o.Touched), slices.Clone(o.Uplinks)
+	o.Addresses, o.Settings, o.Machines = slices.Clone(o.Addresses), maps.Clone(o.Settings), slices.Clone(o.Machines)
+	return o
+}
+
+func (o *Owned) ownsLink(name string) bool {
+	return slices.ContainsFunc(o.Links, func(l OwnedLink) bool { return l.Name == name })
+}
+
+func (o *Owned) uplinkOf(bridge string) *OwnedUplink {
+	for i := range o.Uplinks {
+		if o.Uplinks[i].Bridge == bridge {
+			return &o.Uplinks[i]
+		}
+	}
+	return nil
+}
+
+func (o *Owned) dropUplink(name string) {
+	o.Uplinks = slices.DeleteFunc(o.Uplinks, func(u OwnedUplink) bool { return u.Name == name })
+}
+
+// index is the index that a link of ours was made with, 0 if it is not known.
+func (o *Owned) index(name string) int {
+	for _, l := range o.Links {
+		if l.Name == name {
+			return l.Index
+		}
+	}
+	return 0
+}
+
+// record notes what an operation makes ours; before is the state that it meets.
+func (o *Owned) record(op model.Operation, before *model.Snapshot) {
+	switch op := op.(type) {
+	case model.CreateBridge:
+		o.Links = append(o.Links, OwnedLink{Name: op.Name, Kind: model.Bridged})
+	case model.CreateTap:
+		o.Links = append(o.Links, OwnedLink{Name: op.Name, Kind: model.TapKind})
+	case model.CreateVeth:
+		o.Links = append(o.Links, OwnedLink{Name: op.Name, Kind: model.Veth})
+	case model.DeleteLink:
+		o.Links = slices.DeleteFunc(o.Links, func(l OwnedLink) bool { return l.Name == op.Name })
+		o.Addresses = slices.DeleteFunc(o.Addresses, func(a model.Address) bool { return a.Link == op.Name })
+	case model.SetMaster:
+		o.touch(op.Link, before)
+	case model.SetUp:
+		o.touch(op.Link, before)
+	case model.AddAddresses:
+		o.recordAddresses(op, before)
+	case model.DeleteAddresses:
+		o.Addresses = slices.DeleteFunc(o.Addresses, func(a model.Address) bool {
+			return slices.ContainsFunc(op.Addresses, func(d model.Address) bool { return a.Link == op.Link && a.Prefix == d.Prefix })
+		})
+	case model.SetSetting:
+		o.recordSetting(op, before)
+	case model.StartMachine:
+		o.Machines = append(o.Machines, op.Machine.Name)
+	case model.StopMachine:
+		o.Machines = slices.DeleteFunc(o.Machines, func(m string) bool { return m == op.Name })
+	}
+}
+
+// touch remembers a stranger's link as it was when it was first altered, and forgets
+// it when it is as it was.
+func (o *Owned) touch(link string, before *model.Snapshot) {
+	l := before.Here().Link(link)
+	known := slices.ContainsFunc(o.Touched, func(t TouchedLink) bool { return t.Name == link })
+	if l != nil && !known && !o.ownsLink(link) {
+		o.Touched = append(o.Touched, TouchedLink{link, l.Master, l.Up})
+	}
+}
+
+func (o *Owned) recordAddresses(op model.AddAddresses, before *model.Snapshot) {
+	if !o.ownsLink(op.Link) {
+		return // an uplink's own, on their way back
+	}
+	for _, a := range op.Addresses {
+		a.Link = op.Link
+		there := slices.ContainsFunc(before.Here().Addresses, func(b model.Address) bool { return b.Link == a.Link && b.Prefix == a.Prefix })
+		if !there {
+			o.Addresses = append(o.Addresses, model.Address{Link: a.Link, Prefix: a.Prefix, Origin: a.Origin})
+		}
+	}
+}
+
+// recordSetting keeps the first value seen, and forgets it once it is back. Settings
+// of our own links go with them.
+func (o *Owned) recordSetting(op model.SetSetting, before *model.Snapshot) {
+	if link := settingLink(op.Path); link != "" && o.ownsLink(link) {
+		return
+	}
+	was, known := o.Settings[op.Path]
+	if known && was == op.Value {
+		delete(o.Settings, op.Path)
+		return
+	}
+	if now, observed := before.Here().Settings[op.Path]; observed && !known {
+		if o.Settings == nil {
+			o.Settings = map[string]string{}
+		}
+		o.Settings[op.Path] = now
+	}
+}

@@ -1,0 +1,254 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"drawbridge/internal/model"
+	"drawbridge/internal/spec"
+)
+
+// wanted is the file's wish made concrete for this host: uplinks found, owners
+// looked up, MAC addresses chosen.
+type wanted struct {
+	bridges  []wantedBridge
+	cables   []wantedCable
+	machines []model.MachineConfig
+}
+
+type wantedBridge struct {
+	name, network string
+	uplink        string // "" for none
+	host          string // move, none or list
+	addresses     []netip.Prefix
+}
+
+// wantedCable is the host's end of a VM's cable: a tap, or half of a veth pair.
+type wantedCable struct {
+	link, transport string
+	owner, group    *uint32
+	ownerName       string
+	groupName       string
+	bridge          string // "" for a plain one
+	host            []netip.Prefix
+	machine         string // the machine that it is for, "" for one that something else starts
+}
+
+func (w *wanted) bridge(name string) *wantedBridge {
+	return at(w.bridges, func(b wantedBridge) bool { return b.name == name })
+}
+
+func (w *wanted) cable(link string) *wantedCable {
+	return at(w.cables, func(c wantedCable) bool { return c.link == link })
+}
+
+func (w *wanted) machine(name string) *model.MachineConfig {
+	return at(w.machines, func(m model.MachineConfig) bool { return m.Name == name })
+}
+
+func at[T any](list []T, is func(T) bool) *T {
+	if i := slices.IndexFunc(list, is); i >= 0 {
+		return &list[i]
+	}
+	return nil
+}
+
+// resolve makes the wish concrete. What this host lacks is refused, all of it at once.
+func (b *builder) resolve(want spec.Desired) *wanted {
+	w := &wanted{}
+	bridgeOf := map[string]string{}
+	for _, n := range want.Networks {
+		wb := wantedBridge{name: n.Bridge, network: n.Name, host: n.Host.Mode, addresses: n.Host.Addresses}
+		if n.Mode == "bridged" {
+			wb.uplink = b.findUplink(n)
+		}
+		b.checkBridge(wb)
+		bridgeOf[n.Name] = n.Bridge
+		w.bridges = append(w.bridges, wb)
+	}
+	for _, m := range want.Machines {
+		w.addMachine(b, m, bridgeOf)
+	}
+	for _, t := range want.Taps {
+		c := wantedCable{link: t.Name, transport: model.TransportTap, bridge: bridgeOf[t.Network], host: t.Host}
+		c.owner, c.ownerName = b.user(t.Owner)
+		c.group, c.groupName = b.group(t.Group)
+		w.cables = append(w.cables, c)
+	}
+	for _, c := range w.cables {
+		b.checkCable(c)
+	}
+	return w
+}
+
+func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]string) {
+	if known := b.now.Machine(m.Name); known != nil && known.Config == nil {
+		b.refuse(m.Name, "a machine of that name runs already, and was not started by drawbridge", "choose another name in the file")
+	}
+	mc := model.MachineConfig{Name: m.Name, VMM: m.VMM, Memory: m.Memory, Kernel: m.Kernel, Root: m.Root, Args: m.Args}
+	for _, n := range m.NICs {
+		c := wantedCable{link: n.Tap, bridge: bridgeOf[n.Network], host: n.Host, machine: m.Name, transport: model.TransportTap}
+		if b.opt.NoTaps || m.VMM == "namespace" {
+			c.transport = model.TransportVeth
+		}
+		if c.transport == model.TransportTap {
+			c.owner, c.ownerName = b.user(n.Owner)
+		}
+		w.cables = append(w.cables, c)
+		nic := model.NICConfig{Name: n.Name, MAC: n.MAC, DHCP: n.DHCP, Addresses: n.Addresses, Gateway: n.Gateway}
+		if nic.MAC == "" {
+			nic.MAC = chooseMAC(b.opt.Seed, m.Name, n.Name)
+		}
+		if n.Cabled {
+			nic.Link, nic.Transport = c.link, c.transport
+		}
+		mc.NICs = append(mc.NICs, nic)
+	}
+	slices.SortFunc(mc.NICs, func(x, y model.NICConfig) int { return model.NaturalCompare(x.Name, y.Name) })
+	w.machines = append(w.machines, mc)
+}
+
+// chooseMAC makes a stable unicast address with the local bit (IEEE 802), its own
+// for each host, machine and NIC.
+func chooseMAC(seed, machine, nic string) model.MAC {
+	sum := sha256.Sum256([]byte(seed + "\x00" + machine + "\x00" + nic))
+	return model.MAC(fmt.Sprintf("02:%02x:%02x:%02x:%02x:%02x", sum[0], sum[1], sum[2], sum[3], sum[4]))
+}
+
+func (b *builder) user(name string) (*uint32, string) {
+	return b.id(name, "user", b.opt.Users)
+}
+
+func (b *builder) group(name string) (*uint32, string) {
+	return b.id(name, "group", b.opt.Groups)
+}
+
+func (b *builder) id(name, what string, ids map[string]uint32) (*uint32, string) {
+	if name == "" {
+		return nil, ""
+	}
+	id, ok := ids[name]
+	if !ok {
+		b.refuse(name, "no such "+what+" on this host", "name one that exists: getent passwd; getent group")
+		return nil, ""
+	}
+	return &id, name
+}
+
+// findUplink names the uplink of a bridged network, and refuses one that cannot be
+// plugged into its bridge.
+func (b *builder) findUplink(n spec.Network) string {
+	name := n.Uplink
+	if name == "" || name == "auto" {
+		name = b.autoUplink(n.Bridge)
+		if name == "" {
+			b.refuse("network "+n.Name, "no uplink: this host has no default route to tell it by", "name it in the file (uplink: eth0) or with --uplink")
+			return ""
+		}
+	}
+	l := b.here().Link(name)
+	switch {
+	case l == nil:
+		b.refuse(name, "no such interface for the uplink of network "+n.Name, "the interfaces here: "+b.linkNames())
+	case l.Kind == model.Loopback, l.Kind == model.Bridged, l.Kind == model.TunKind, l.Kind == model.IPIP, l.Kind == model.Wireguard:
+		b.refuse(name, fmt.Sprintf("is a %s, and cannot be the uplink of a bridge", l.Kind), "name an Ethernet interface")
+	case l.Kind == model.Wireless:
+		b.refuse(name, "is wireless: the access point drops frames from any MAC address but its own client's", "use mode: routed instead of bridged")
+	case l.Master != "" && l.Master != n.Bridge:
+		b.refuse(name, "is a port of "+l.Master+" already", fmt.Sprintf("use that bridge (bridge: %s), or take it out first: ip link set %s nomaster", l.Master, name))
+	case b.childOf(name, model.Macvlan, model.Macvtap, model.IPvlan) != "":
+		b.refuse(name, "carries "+b.childOf(name, model.Macvlan, model.Macvtap, model.IPvlan)+": the kernel does not let the lower interface of a macvlan or ipvlan into a bridge", "remove it, or use another uplink")
+	default:
+		return name
+	}
+	return ""
+}
+
+// autoUplink is the device of the default route; once that is the bridge itself, the
+// port that was plugged into it as its uplink.
+func (b *builder) autoUplink(bridge string) string {
+	if u := b.own.uplinkOf(bridge); u != nil {
+		return u.Name
+	}
+	r := b.here().DefaultRoute()
+	if r == nil {
+		return ""
+	}
+	l := b.here().Link(r.Link())
+	if l == nil || l.Kind != model.Bridged {
+		return r.Link()
+	}
+	for _, p := range b.here().Ports(l.Name) {
+		if p.Kind == model.Physical || p.MAC == l.MAC {
+			return p.Name
+		}
+	}
+	return ""
+}
+
+func (b *builder) linkNames() string {
+	var names []string
+	for _, l := range b.here().Links {
+		if l.Kind != model.Loopback {
+			names = append(names, l.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return fmt.Sprint(names)
+}
+
+func (b *builder) childOf(link string, kinds ...model.Kind) string {
+	for _, l := range b.here().Links {
+		if l.Parent != nil && l.Parent.Name == link && slices.Contains(kinds, l.Kind) {
+			return l.Name
+		}
+	}
+	return ""
+}
+
+func (b *builder) checkBridge(wb wantedBridge) {
+	l := b.here().Link(wb.name)
+	switch {
+	case l == nil || b.own.ownsLink(wb.name):
+	case l.Kind != model.Bridged:
+		b.refuse(wb.name, fmt.Sprintf("exists already, and is a %s, not a bridge", l.Kind), "choose another name for the bridge of network "+wb.network)
+	default:
+		b.note("%s exists already: it is used as it is, and 'down' leaves it", wb.name)
+	}
+}
+
+func (b *builder) checkCable(c wantedCable) {
+	l := b.here().Link(c.link)
+	if l == nil {
+		return
+	}
+	if c.transport == model.TransportVeth {
+		if l.Kind != model.Veth || !b.own.ownsLink(c.link) {
+			b.refuse(c.link, fmt.Sprintf("exists already, and is a %s that is not ours", l.Kind), "choose another tap name in the file")
+		}
+		return
+	}
+	if l.Kind != model.TapKind {
+		b.refuse(c.link, fmt.Sprintf("exists already, and is a %s, not a tap", l.Kind), "choose another tap name in the file")
+		return
+	}
+	for _, h := range l.Tap.Holders {
+		if c.machine != "" && h.Machine != c.machine && !b.heldBy(c) {
+			b.refuse(c.link, fmt.Sprintf("is held by another process, %s (pid %d)", h.Command, h.PID), "end it, or choose another tap name in the file")
+		}
+	}
+	if c.owner != nil && (l.Tap.Owner == nil || *l.Tap.Owner != *c.owner) && !b.own.ownsLink(c.link) {
+		b.refuse(c.link, "exists already, and does not belong to "+c.ownerName, "delete it (ip link del "+c.link+"), or choose another tap name in the file")
+	}
+}
+
+// heldBy tells whether the machine that a cable is for has its NIC on it already: the
+// holder is then one of that machine's processes.
+func (b *builder) heldBy(c wantedCable) bool {
+	m := b.now.Machine(c.machine)
+	return m != nil && slices.ContainsFunc(m.NICs, func(n model.MachineNIC) bool { return n.Link.Name == c.link })
+}

@@ -1,0 +1,179 @@
+// Package verify compares what should be with what is.
+//
+// In: two snapshots and the names of the objects that matter. Out: mismatches, in
+// words. It is pure: no I/O, no clock, no netlink.
+package verify
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"drawbridge/internal/model"
+)
+
+// Mismatch is one thing that is not as it should be.
+type Mismatch struct {
+	Object string // link, setting or machine
+	What   string // "master": the property
+	Want   string
+	Got    string
+}
+
+func (m Mismatch) String() string {
+	return fmt.Sprintf("%s: %s should be %s, is %s", m.Object, m.What, orNone(m.Want), orNone(m.Got))
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// Objects are the links, settings and machines that a list of operations touches:
+// those that are worth verifying.
+type Objects struct{ Links, Settings, Machines []string }
+
+// ObjectsOf collects the objects of operations.
+func ObjectsOf(ops []model.Operation) Objects {
+	var o Objects
+	add := func(list *[]string, names ...string) {
+		for _, n := range names {
+			if n != "" && !slices.Contains(*list, n) {
+				*list = append(*list, n)
+			}
+		}
+	}
+	for _, op := range ops {
+		switch op := op.(type) {
+		case model.SetSetting:
+			add(&o.Settings, op.Path)
+		case model.MoveRoutes:
+			add(&o.Links, op.From, op.To)
+		case model.CopyNeighbours, model.WaitUp:
+		default:
+			if model.ForMachine(op) {
+				add(&o.Machines, op.Object())
+			} else {
+				add(&o.Links, op.Object())
+			}
+		}
+	}
+	return o
+}
+
+// Check compares the objects of two snapshots: links with their place, state and
+// size, their addresses and routes, settings, and machines with their cables. What
+// the kernel and the wire change by themselves is not compared: indexes, lifetimes,
+// carriers, link-local addresses, routes of table local.
+func Check(want, got model.Snapshot, objects Objects) []Mismatch {
+	var c checker
+	for _, name := range objects.Links {
+		c.link(want.Here(), got.Here(), name)
+	}
+	for _, path := range objects.Settings {
+		if w, ok := want.Here().Settings[path]; ok {
+			c.compare(path, "value", w, got.Here().Settings[path])
+		}
+	}
+	for _, name := range objects.Machines {
+		c.machine(want.Machine(name), got.Machine(name), name)
+	}
+	return c.found
+}
+
+type checker struct{ found []Mismatch }
+
+func (c *checker) compare(object, what, want, got string) {
+	if want != got {
+		c.found = append(c.found, Mismatch{object, what, want, got})
+	}
+}
+
+func (c *checker) link(want, got *model.Namespace, name string) {
+	w, g := want.Link(name), got.Link(name)
+	if w == nil || g == nil {
+		c.compare(name, "presence", presence(w != nil), presence(g != nil))
+		return
+	}
+	c.compare(name, "kind", string(w.Kind), string(g.Kind))
+	c.compare(name, "master", w.Master, g.Master)
+	c.compare(name, "up", fmt.Sprint(w.Up), fmt.Sprint(g.Up))
+	if w.MTU != 0 {
+		c.compare(name, "mtu", fmt.Sprint(w.MTU), fmt.Sprint(g.MTU))
+	}
+	if w.MAC != "" {
+		c.compare(name, "mac", string(w.MAC), string(g.MAC))
+	}
+	if w.Bridge != nil && g.Bridge != nil {
+		c.compare(name, "spanning tree", fmt.Sprint(w.Bridge.STP), fmt.Sprint(g.Bridge.STP))
+	}
+	c.compare(name, "addresses", addresses(want, name), addresses(got, name))
+	c.routes(want, got, name)
+}
+
+// routes reports each missing route by itself: a list of all would bury it. Routes
+// with a lifetime come and go with the router that announces them.
+func (c *checker) routes(want, got *model.Namespace, link string) {
+	wanted, there := routes(want, link), routes(got, link)
+	for _, r := range wanted {
+		if !slices.Contains(there, r) {
+			c.found = append(c.found, Mismatch{link, "route " + r, "present", "absent"})
+		}
+	}
+	for _, r := range there {
+		if !slices.Contains(wanted, r) {
+			c.found = append(c.found, Mismatch{link, "route " + r, "absent", "present"})
+		}
+	}
+}
+
+func (c *checker) machine(want, got *model.Machine, name string) {
+	if want == nil || got == nil {
+		c.compare(name, "machine", presence(want != nil), presence(got != nil))
+		return
+	}
+	c.compare(name, "state", want.State, got.State)
+	for _, n := range want.NICs {
+		at := ""
+		if g := got.NIC(n.Name); g != nil {
+			at = g.Link.String()
+		}
+		c.compare(name+"/"+n.Name, "cable", n.Link.String(), at)
+	}
+}
+
+func presence(there bool) string {
+	if there {
+		return "present"
+	}
+	return "absent"
+}
+
+func addresses(n *model.Namespace, link string) string {
+	var out []string
+	for _, a := range n.AddressesOf(link) {
+		if a.Origin != model.LinkLocal && a.Origin != model.RA {
+			out = append(out, a.Prefix.String())
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+func routes(n *model.Namespace, link string) []string {
+	var out []string
+	for _, r := range n.RoutesOf(link) {
+		kernels := r.Destination.Addr().IsLinkLocalUnicast() || r.Destination.Addr().IsMulticast()
+		if r.Table == model.TableLocal || r.Expires != 0 || r.Protocol == "ra" || kernels {
+			continue
+		}
+		s := fmt.Sprintf("%s dev %s table %d metric %d", r.Destination, link, r.Table, r.Metric)
+		if r.Gateway().IsValid() {
+			s += " via " + r.Gateway().String()
+		}
+		out = append(out, s)
+	}
+	return out
+}
