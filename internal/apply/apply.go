@@ -41,7 +41,33 @@ type Transaction struct {
 	Progress func(step, of int, title string)
 	// RollingBack is told why, before the first undo; may be nil.
 	RollingBack func(cause error)
+	// StartGuard starts the process that rolls back when this one dies; nil for a
+	// transaction that nobody guards.
+	StartGuard func() (Guard, error)
+	// Confirm is how long a person has to confirm the result before the guard rolls
+	// it back; 0: it is committed at once.
+	Confirm time.Duration
 }
+
+// Guard outlives this process, and rolls back in its place.
+type Guard interface {
+	// Died is closed when the guard has ended although it should not have.
+	Died() <-chan struct{}
+	// HandOver leaves commit or rollback to the guard: it commits when a person
+	// confirms within the time, and rolls back otherwise.
+	HandOver(confirm time.Duration) error
+	// Release tells it that the transaction is over.
+	Release()
+}
+
+// noGuard is the guard of a transaction that nobody guards.
+type noGuard struct{}
+
+func (noGuard) Died() <-chan struct{} { return nil }
+func (noGuard) HandOver(time.Duration) error {
+	return errors.New("no guard to wait for a confirmation")
+}
+func (noGuard) Release() {}
 
 // Failure is a transaction that was not committed.
 type Failure struct {
@@ -75,8 +101,8 @@ func (f *Failure) Unwrap() error { return f.Err }
 // cancelled: that is what it is for.
 const rollbackTime = 60 * time.Second
 
-// Run carries out a plan. A nil error means committed and verified; any other error
-// is a [*Failure].
+// Run carries out a plan. A nil error means verified, and committed or handed over to
+// the guard for confirmation; any other error is a [*Failure].
 func (t *Transaction) Run(ctx context.Context, p plan.Plan) error {
 	if len(p.Steps) == 0 {
 		return t.Store.saveOwned(p.Owned)
@@ -89,16 +115,23 @@ func (t *Transaction) Run(ctx context.Context, p plan.Plan) error {
 	if err != nil {
 		return &Failure{Err: err}
 	}
-	if err := t.carryOut(ctx, j, p, want); err != nil {
+	var guard Guard = noGuard{}
+	if t.StartGuard != nil {
+		if guard, err = t.StartGuard(); err != nil {
+			return t.rollBack(j, fmt.Errorf("guard: %w", err))
+		}
+	}
+	if err := t.carryOut(ctx, j, guard, p, want); err != nil {
+		defer guard.Release()
 		return t.rollBack(j, err)
 	}
 	return nil
 }
 
-func (t *Transaction) carryOut(ctx context.Context, j *Journal, p plan.Plan, want model.Snapshot) error {
+func (t *Transaction) carryOut(ctx context.Context, j *Journal, guard Guard, p plan.Plan, want model.Snapshot) error {
 	for i, st := range p.Steps {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("interrupted before %q", st.Title)
+		if err := stopped(ctx, guard); err != nil {
+			return fmt.Errorf("before %q: %w", st.Title, err)
 		}
 		if t.Progress != nil {
 			t.Progress(i+1, len(p.Steps), st.Title)
@@ -117,10 +150,29 @@ func (t *Transaction) carryOut(ctx context.Context, j *Journal, p plan.Plan, wan
 	if err := t.verify(ctx, want, operations(j.Steps)); err != nil {
 		return err
 	}
-	if err := t.Store.saveOwned(p.Owned.WithIndexes(j.madeLinks())); err != nil {
+	if err := stopped(ctx, guard); err != nil {
+		return fmt.Errorf("after the last step: %w", err)
+	}
+	if t.Confirm > 0 {
+		return guard.HandOver(t.Confirm)
+	}
+	if err := j.commitTo(t.Store); err != nil {
 		return err
 	}
-	return j.close()
+	guard.Release()
+	return nil
+}
+
+// stopped tells why the transaction must not go on, nil if it may.
+func stopped(ctx context.Context, guard Guard) error {
+	select {
+	case <-ctx.Done():
+		return errors.New("interrupted")
+	case <-guard.Died():
+		return errors.New("the guard process died, and nothing goes on unguarded")
+	default:
+		return nil
+	}
 }
 
 func (t *Transaction) do(ctx context.Context, op model.Operation) (int, error) {

@@ -29,9 +29,10 @@ type Header struct {
 	Identity
 	PID    int            `json:"pid"`
 	Before model.Snapshot `json:"before"`
-	// Owned is what was owned before: a rollback brings that back as well.
-	Owned plan.Owned    `json:"owned"`
-	Steps []JournalStep `json:"steps"`
+	// OwnedBefore is brought back by a rollback, OwnedAfter is in force after a commit.
+	OwnedBefore plan.Owned    `json:"owned_before"`
+	OwnedAfter  plan.Owned    `json:"owned_after"`
+	Steps       []JournalStep `json:"steps"`
 }
 
 // JournalStep is a step as the journal knows it.
@@ -61,7 +62,7 @@ type Journal struct {
 }
 
 func newHeader(id Identity, p plan.Plan, owned plan.Owned) Header {
-	h := Header{Version: journalVersion, Identity: id, PID: os.Getpid(), Before: p.Before, Owned: owned}
+	h := Header{Version: journalVersion, Identity: id, PID: os.Getpid(), Before: p.Before, OwnedBefore: owned, OwnedAfter: p.Owned}
 	for _, st := range p.Steps {
 		h.Steps = append(h.Steps, JournalStep{st.Title, model.Operations{st.Do}, st.Undo})
 	}
@@ -115,10 +116,16 @@ func (j *Journal) done(step, index int) error {
 	return j.write(entry{Done: &step, Index: index})
 }
 
-// close commits the journal and takes it away: nothing is to be undone any more.
-func (j *Journal) close() error {
-	err := j.write(entry{Commit: true})
-	return errors.Join(err, j.discard())
+// commitTo puts what is owned now in force and takes the journal away: nothing is to
+// be undone any more.
+func (j *Journal) commitTo(s *Store) error {
+	if err := s.saveOwned(j.OwnedAfter.WithIndexes(j.madeLinks())); err != nil {
+		return err
+	}
+	if err := j.write(entry{Commit: true}); err != nil {
+		return err
+	}
+	return j.discard()
 }
 
 func (j *Journal) discard() error {

@@ -36,7 +36,7 @@ func (t *Transaction) rollBack(j *Journal, cause error) error {
 	if err := t.verify(ctx, j.Before, operations(j.Steps[:j.begun])); err != nil {
 		f.Left = append(f.Left, err)
 	}
-	if err := t.Store.saveOwned(j.Owned); err != nil {
+	if err := t.Store.saveOwned(j.OwnedBefore); err != nil {
 		f.Left = append(f.Left, err)
 	}
 	if len(f.Left) == 0 {

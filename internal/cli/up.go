@@ -10,7 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
+	"drawbridge/internal/apply"
 	"drawbridge/internal/model"
 	"drawbridge/internal/plan"
 	"drawbridge/internal/spec"
@@ -29,6 +31,8 @@ type upOptions struct {
 	uplink string
 	yes    bool
 	json   bool
+	// confirm is how long a person has to confirm; 0: no confirmation is asked.
+	confirm time.Duration
 }
 
 func newUpCommand(a *app) *cobra.Command {
@@ -46,13 +50,20 @@ Nothing is made permanent: a reboot is a way back as well.
 ` + exitCodesHelp,
 		Example: `  drawbridge up
   drawbridge up lab.yaml --uplink eth1 --yes
+  drawbridge up --yes --confirm 60s    # then, from a new session: drawbridge confirm
   drawbridge plan && drawbridge up --yes && drawbridge draw`,
 		Args: fileArgument(&o.file),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("confirm") && o.confirm <= 0 {
+				return withCode(exitUsage, fmt.Errorf("--confirm %s: the time to confirm must be more than none\n  hint: --confirm 60s", o.confirm))
+			}
+			return a.up(cmd.Context(), o)
+		},
 	}
 	cmd.Flags().StringVar(&o.uplink, "uplink", "", "use the interface `IF` as the uplink of every bridged network")
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "ask nothing")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
+	cmd.Flags().DurationVar(&o.confirm, "confirm", 0, "roll back unless 'drawbridge confirm' comes within `TIME`, from any session")
 	return cmd
 }
 
@@ -161,10 +172,20 @@ func (a *app) change(ctx context.Context, want spec.Desired, o upOptions) error 
 			return err
 		}
 	}
-	if err := a.transaction(s, o.json).Run(ctx, p); err != nil {
+	before, err := s.store.Owned()
+	if err != nil {
+		return err
+	}
+	t := a.transaction(s, o.json)
+	t.StartGuard = func() (apply.Guard, error) { return a.startGuard(s) }
+	t.Confirm = o.confirm
+	if err := t.Run(ctx, p); err != nil {
 		return failureCode(err)
 	}
-	return a.reportDone(p, o)
+	if err := a.reportDone(p, o); err != nil || o.confirm == 0 || len(p.Steps) == 0 {
+		return err
+	}
+	return a.awaitConfirmation(ctx, s, before, o.confirm)
 }
 
 func (s *session) plan(ctx context.Context, want spec.Desired) (plan.Plan, error) {

@@ -1,0 +1,253 @@
+package apply
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// The words between a transaction and its guard, a line each.
+const (
+	wordReady    = "ready"     // guard: I watch
+	wordHandOver = "hand-over" // transaction: all is applied; N milliseconds to confirm
+	wordRelease  = "release"   // transaction: it is over
+)
+
+// guardStart is how long a guard may take to say that it watches.
+const guardStart = 10 * time.Second
+
+// guardProcess is a guard as the guarded transaction sees it.
+type guardProcess struct {
+	conn     *os.File
+	died     chan struct{}
+	released chan struct{}
+	once     sync.Once
+}
+
+// StartGuardProcess starts a command that runs [Watch] as a guard: in a session of its
+// own, so that neither the terminal's signals nor a dropped SSH session reach it. It
+// inherits the store's lock, so that no one else gets between a death and a rollback.
+// The command finds its end of the wire as descriptor 3 and the lock as descriptor 4.
+func StartGuardProcess(s *Store, command string, args ...string) (Guard, error) {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "guard"), os.NewFile(uintptr(pair[1]), "guarded")
+	defer theirs.Close()
+	log, err := os.OpenFile(filepath.Join(s.Dir, "guard.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	defer log.Close()
+	cmd := exec.Command(command, args...)
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{theirs, s.lock}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		ours.Close()
+		return nil, err
+	}
+	g := &guardProcess{conn: ours, died: make(chan struct{}), released: make(chan struct{})}
+	go g.reap(cmd)
+	ready := make(chan error, 1)
+	go func() {
+		line, err := bufio.NewReader(ours).ReadString('\n')
+		if err == nil && strings.TrimSpace(line) != wordReady {
+			err = fmt.Errorf("unexpected word %q", line)
+		}
+		ready <- err
+	}()
+	select {
+	case err = <-ready:
+	case <-time.After(guardStart):
+		err = errors.New("does not answer")
+	}
+	if err != nil {
+		_ = cmd.Process.Kill()
+		ours.Close()
+		return nil, fmt.Errorf("%w; see %s", err, log.Name())
+	}
+	return g, nil
+}
+
+func (g *guardProcess) reap(cmd *exec.Cmd) {
+	_ = cmd.Wait() // how it ended does not matter: while it is needed, that it ended does
+	select {
+	case <-g.released:
+	default:
+		close(g.died)
+	}
+}
+
+// Died implements [Guard].
+func (g *guardProcess) Died() <-chan struct{} { return g.died }
+
+// HandOver implements [Guard].
+func (g *guardProcess) HandOver(confirm time.Duration) error {
+	g.once.Do(func() { close(g.released) })
+	_, err := fmt.Fprintf(g.conn, "%s %d\n", wordHandOver, confirm.Milliseconds())
+	return errors.Join(err, g.conn.Close())
+}
+
+// Release implements [Guard].
+func (g *guardProcess) Release() {
+	g.once.Do(func() { close(g.released) })
+	_, _ = fmt.Fprintln(g.conn, wordRelease) // a guard that is dead already needs no word
+	g.conn.Close()
+}
+
+// InheritLock takes over the lock that a guard's starter holds on the store.
+func (s *Store) InheritLock(f *os.File) { s.lock = f }
+
+func (s *Store) guardSocket() string { return filepath.Join(s.Dir, "guard.sock") }
+
+// Watch is a guard's life. It says that it watches, and waits on the wire to the
+// transaction: "release" ends it; the wire's end without a word means that the
+// transaction died, and everything is rolled back; after "hand-over" it waits for
+// [Store.Answer], and rolls back when none comes in time.
+func (t *Transaction) Watch(ctx context.Context, wire io.ReadWriter) error {
+	if _, err := fmt.Fprintln(wire, wordReady); err != nil {
+		return err
+	}
+	line, _ := bufio.NewReader(wire).ReadString('\n') // cut off means: it died
+	word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+	switch word {
+	case wordRelease:
+		return nil
+	case wordHandOver:
+		ms, err := strconv.Atoi(rest)
+		if err != nil {
+			return err
+		}
+		return t.await(ctx, time.Duration(ms)*time.Millisecond)
+	default:
+		_, err := t.Recover()
+		return err
+	}
+}
+
+// await waits for a person's word. The time runs on the monotonic clock: setting the
+// wall clock neither shortens nor lengthens it.
+func (t *Transaction) await(ctx context.Context, confirm time.Duration) error {
+	deadline := time.NewTimer(confirm)
+	defer deadline.Stop()
+	until := time.Now().Add(confirm)
+	_ = os.Remove(t.Store.guardSocket())
+	l, err := net.Listen("unix", t.Store.guardSocket())
+	if err != nil {
+		_, rerr := t.Recover()
+		return errors.Join(err, rerr)
+	}
+	defer l.Close()
+	words := make(chan question)
+	go serveQuestions(l, words)
+	for {
+		select {
+		case <-ctx.Done():
+			_, err := t.Recover()
+			return err
+		case <-deadline.C:
+			_, err := t.Recover()
+			return err
+		case q := <-words:
+			var err error
+			switch q.word {
+			case "left":
+				q.answer <- fmt.Sprintf("%d", time.Until(until).Milliseconds())
+				continue
+			case "confirm":
+				err = t.commitJournal()
+			case "rollback":
+				_, err = t.Recover()
+			default:
+				q.answer <- "error unknown word"
+				continue
+			}
+			if err != nil {
+				q.answer <- "error " + strings.ReplaceAll(err.Error(), "\n", "\x00")
+			} else {
+				q.answer <- "ok"
+			}
+			<-q.sent
+			return err
+		}
+	}
+}
+
+func (t *Transaction) commitJournal() error {
+	j, err := t.Store.openJournal()
+	if err != nil {
+		return err
+	}
+	return j.commitTo(t.Store)
+}
+
+type question struct {
+	word   string
+	answer chan string
+	sent   chan struct{}
+}
+
+func serveQuestions(l net.Listener, words chan<- question) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			line, err := bufio.NewReader(io.LimitReader(c, 64)).ReadString('\n')
+			if err != nil {
+				return
+			}
+			q := question{strings.TrimSpace(line), make(chan string, 1), make(chan struct{})}
+			words <- q
+			_, _ = fmt.Fprintln(c, <-q.answer)
+			close(q.sent)
+		}()
+	}
+}
+
+// ErrNothingPending says that no change waits for a confirmation.
+var ErrNothingPending = errors.New("no change waits for a confirmation here")
+
+// Answer gives the guard that waits a word: confirm, rollback, or left, which is
+// answered with the milliseconds that are left.
+func (s *Store) Answer(word string) (string, error) {
+	c, err := net.DialTimeout("unix", s.guardSocket(), 5*time.Second)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return "", ErrNothingPending
+	}
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(rollbackTime + 10*time.Second))
+	if _, err := fmt.Fprintln(c, word); err != nil {
+		return "", err
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		return "", fmt.Errorf("the guard gave no answer: %w", err)
+	}
+	line = strings.ReplaceAll(strings.TrimSpace(line), "\x00", "\n")
+	if msg, failed := strings.CutPrefix(line, "error "); failed {
+		return "", errors.New(msg)
+	}
+	return line, nil
+}

@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
+
+	"github.com/spf13/cobra"
+)
+
+func newStatusCommand(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Networks, ports, machines and their addresses",
+		Long: `The bridges of this namespace with their ports and the host's own addresses there,
+and the machines with their NICs. What drawbridge made is marked as ours.
+
+Exit codes: 0 told; 1 failed.`,
+		Example: `  drawbridge status
+  drawbridge status --json | jq '.machines[].nics[].addresses'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
+	return cmd
+}
+
+// status as a program reads it.
+type status struct {
+	Bridges  []bridgeStatus  `json:"bridges"`
+	Machines []machineStatus `json:"machines"`
+	// Interrupted: a crash left a change half done; see 'drawbridge recover'.
+	Interrupted bool `json:"interrupted"`
+	// ConfirmWithin is the milliseconds left to confirm a change, absent if none waits.
+	ConfirmWithin string `json:"confirm_within_ms,omitempty"`
+}
+
+type bridgeStatus struct {
+	Name      string         `json:"name"`
+	Ours      bool           `json:"ours"`
+	Uplink    string         `json:"uplink,omitempty"`
+	Up        bool           `json:"up"`
+	MAC       model.MAC      `json:"mac"`
+	Addresses []netip.Prefix `json:"addresses"`
+	Ports     []portStatus   `json:"ports"`
+}
+
+type portStatus struct {
+	Name    string `json:"name"`
+	Kind    string `json:"kind"`
+	State   string `json:"state"`
+	Ours    bool   `json:"ours"`
+	Owner   string `json:"owner,omitempty"`
+	Machine string `json:"machine,omitempty"`
+}
+
+type machineStatus struct {
+	Name  string      `json:"name"`
+	VMM   string      `json:"vmm"`
+	State string      `json:"state"`
+	PID   int         `json:"pid,omitempty"`
+	NICs  []nicStatus `json:"nics"`
+}
+
+type nicStatus struct {
+	Name      string         `json:"name"`
+	MAC       model.MAC      `json:"mac,omitempty"`
+	Link      string         `json:"link,omitempty"`
+	Addresses []netip.Prefix `json:"addresses"`
+}
+
+func (a *app) status(ctx context.Context, asJSON bool) error {
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	snap, err := s.snapshot(ctx, false)
+	if err != nil {
+		return err
+	}
+	owned, err := s.store.Owned()
+	if err != nil {
+		return err
+	}
+	st := statusOf(snap, owned)
+	if left, err := s.store.Answer("left"); err == nil {
+		st.ConfirmWithin = left
+	} else {
+		st.Interrupted = s.store.Interrupted()
+	}
+	if asJSON {
+		enc := json.NewEncoder(a.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(st)
+	}
+	a.printStatus(st)
+	return nil
+}
+
+func statusOf(snap model.Snapshot, owned plan.Owned) status {
+	st := status{Bridges: []bridgeStatus{}, Machines: []machineStatus{}}
+	ours := func(link string) bool {
+		return slices.ContainsFunc(owned.Links, func(l plan.OwnedLink) bool { return l.Name == link })
+	}
+	w := model.Wire(snap)
+	ns := snap.Here()
+	for _, l := range ns.Links {
+		if l.Kind != model.Bridged {
+			continue
+		}
+		b := bridgeStatus{Name: l.Name, Ours: ours(l.Name), Up: l.Up, MAC: l.MAC, Addresses: globalAddresses(ns, l.Name), Ports: []portStatus{}}
+		for _, u := range owned.Uplinks {
+			if u.Bridge == l.Name {
+				b.Uplink = u.Name
+			}
+		}
+		for _, p := range ns.Ports(l.Name) {
+			port := portStatus{Name: p.Name, Kind: string(p.Kind), Ours: ours(p.Name), Machine: machineAt(w, "host/"+p.Name)}
+			if p.Port != nil {
+				port.State = p.Port.State
+			}
+			if itf := w.Interface("host/" + p.Name); itf != nil {
+				port.Owner = itf.Owner
+			}
+			b.Ports = append(b.Ports, port)
+		}
+		st.Bridges = append(st.Bridges, b)
+	}
+	for _, m := range snap.Machines {
+		ms := machineStatus{Name: m.Name, VMM: m.VMM, State: m.State, PID: m.PID, NICs: []nicStatus{}}
+		for _, n := range m.NICs {
+			nic := nicStatus{Name: n.Name, MAC: n.MAC, Link: n.Link.Name, Addresses: []netip.Prefix{}}
+			if m.Inside != nil {
+				nic.Addresses = globalAddresses(m.Inside, n.Name)
+			}
+			ms.NICs = append(ms.NICs, nic)
+		}
+		st.Machines = append(st.Machines, ms)
+	}
+	return st
+}
+
+func globalAddresses(ns *model.Namespace, link string) []netip.Prefix {
+	out := []netip.Prefix{}
+	for _, a := range ns.AddressesOf(link) {
+		if a.Origin != model.LinkLocal {
+			out = append(out, a.Prefix)
+		}
+	}
+	return out
+}
+
+// machineAt names the machine at the other end of an interface's cable.
+func machineAt(w model.Wiring, id string) string {
+	itf := w.Interface(id)
+	if itf == nil || itf.WireEnd.In != model.InSegment {
+		return ""
+	}
+	for _, other := range w.Interfaces {
+		if other.ID != id && other.WireEnd == itf.WireEnd && strings.HasPrefix(other.Stack, "vm:") {
+			return w.Stack(other.Stack).Name
+		}
+	}
+	return ""
+}
+
+func (a *app) printStatus(st status) {
+	if st.Interrupted {
+		fmt.Fprintln(a.out, "a change was interrupted: run drawbridge recover")
+	}
+	if st.ConfirmWithin != "" {
+		fmt.Fprintf(a.out, "a change waits to be confirmed, %s ms are left: drawbridge confirm | rollback\n", st.ConfirmWithin)
+	}
+	if len(st.Bridges)+len(st.Machines) == 0 {
+		fmt.Fprintln(a.out, "no bridges and no machines here")
+		return
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	defer w.Flush()
+	for _, b := range st.Bridges {
+		fmt.Fprintf(w, "%s\tbridge%s\t%s\t%s\n", b.Name, mark(b.Ours), b.MAC, joinPrefixes(b.Addresses))
+		for _, p := range b.Ports {
+			what := p.Kind
+			if p.Name == b.Uplink {
+				what = "uplink"
+			}
+			fmt.Fprintf(w, "  %s\t%s%s\t%s\t%s\n", p.Name, what, mark(p.Ours), p.State, arrow(p.Machine))
+		}
+	}
+	for _, m := range st.Machines {
+		fmt.Fprintf(w, "%s\t%s\t%s\t\n", m.Name, m.VMM, m.State)
+		for _, n := range m.NICs {
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", n.Name, orDash(n.Link), n.MAC, joinPrefixes(n.Addresses))
+		}
+	}
+}
+
+func mark(ours bool) string {
+	if ours {
+		return " (ours)"
+	}
+	return ""
+}
+
+func arrow(machine string) string {
+	if machine == "" {
+		return ""
+	}
+	return "→ " + machine
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func joinPrefixes(ps []netip.Prefix) string {
+	var out []string
+	for _, p := range ps {
+		out = append(out, p.String())
+	}
+	return orDash(strings.Join(out, ", "))
+}

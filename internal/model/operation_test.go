@@ -1,0 +1,48 @@
+package model
+
+import (
+	"encoding/json"
+	"net/netip"
+	"reflect"
+	"testing"
+)
+
+func TestOperationsSurviveJSON(t *testing.T) {
+	uid := uint32(1000)
+	ops := Operations{
+		CreateBridge{Name: "br0", MAC: "02:11:22:33:44:55", MTU: 9000},
+		CreateTap{Name: "tap0", Owner: &uid, OwnerName: "alice", VnetHeader: true},
+		CreateVeth{Name: "v0", Peer: Ref{"lan", "v1"}},
+		DeleteLink{Name: "br0", Index: 7, Kind: Bridged},
+		AddAddresses{Link: "br0", Addresses: []Address{{Link: "br0", Prefix: netip.MustParsePrefix("198.18.0.5/24"), Origin: DHCP, Lifetime: &Lifetime{600, 300}}}},
+		MoveRoutes{From: "eth0", To: "br0", Routes: []Route{{Table: TableMain, Destination: netip.MustParsePrefix("::/0"), NextHops: []NextHop{{Link: "eth0", Gateway: netip.MustParseAddr("2001:db8::1")}}}}},
+		StartMachine{Machine: MachineConfig{Name: "web", VMM: "uml", Memory: 64 << 20, NICs: []NICConfig{{Name: "eth1", DHCP: true}}}},
+		PlugNIC{Machine: "web", NIC: NICConfig{Name: "eth1", Link: "tap0", Transport: TransportTap}},
+	}
+	data, err := json.Marshal(ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Operations
+	if err := json.Unmarshal(data, &back); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(ops, back) {
+		t.Errorf("%s\ncame back as\n%#v", data, back)
+	}
+	if err := json.Unmarshal([]byte(`[{"op":"format-disk","do":{}}]`), &back); err == nil {
+		t.Error("an unknown operation is no error")
+	}
+}
+
+func TestEveryOperationTypeIsRegistered(t *testing.T) {
+	for name, typ := range operationTypes {
+		op := reflect.New(typ).Elem().Interface().(Operation)
+		if op.Op() != name {
+			t.Errorf("%s is registered as %s", op.Op(), name)
+		}
+	}
+	if len(operationTypes) != 22 {
+		t.Errorf("%d operations are registered; count them again", len(operationTypes))
+	}
+}
