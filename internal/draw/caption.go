@@ -1,0 +1,92 @@
+package draw
+
+import (
+	"math"
+
+	"drawbridge/internal/model"
+)
+
+// placeCaption gives the caption the room that the longest of the frames needs, so
+// that what is below it stands still from one to the next.
+func (g *graph) placeCaption() {
+	for _, v := range g.views {
+		title, sub := g.captionOf(&v)
+		g.titleLines, g.captionLines = max(g.titleLines, len(title)), max(g.captionLines, len(sub))
+	}
+	g.height = g.m.Margin
+	if n := g.titleLines + g.captionLines; n > 0 {
+		g.height += float64(g.titleLines)*g.m.Title + float64(g.captionLines)*g.m.Subtitle + g.m.CaptionGap
+	}
+}
+
+func (g *graph) captionOf(v *view) (title, sub []string) {
+	w := g.width - 2*g.m.Margin
+	return wrap(g.m, TitleText, Clean(v.Title), w), wrap(g.m, SubText, Clean(v.Subtitle), w)
+}
+
+func (g *graph) captionGroup(v *view) Group {
+	title, sub := g.captionOf(v)
+	f := &flow{y: g.m.Margin, middle: g.m.Middle}
+	grp := Group{ID: "caption"}
+	for _, t := range title {
+		grp.Parts = append(grp.Parts, g.label(g.m.Margin, f.take(g.m.Title), TitleText, t))
+	}
+	for _, t := range sub {
+		grp.Parts = append(grp.Parts, g.label(g.m.Margin, f.take(g.m.Subtitle), SubText, t))
+	}
+	return grp
+}
+
+func (g *graph) label(x, y float64, s Style, text string) Label {
+	return Label{At: Point{x, y}, W: g.m.Measure(s, text), Text: text, Style: s}
+}
+
+// The explanations of the two ends in the legend.
+var (
+	hostEndLegend = []string{
+		"The host end is plugged into a stack,",
+		"which owns its addresses and routes.",
+		"Enslaving it moves this end",
+		"out of the stack, into a bridge.",
+	}
+	wireEndLegend = []string{
+		"The wire end goes to an Ethernet:",
+		"a LAN, a bridge, a cable to a VM.",
+		"Hollow: it dangles. Filled: plugged.",
+	}
+)
+
+// keyEntry is a sign of the vocabulary, and what it says.
+type keyEntry struct {
+	end    Style
+	change model.Change
+	text   string
+}
+
+var keyEntries = []keyEntry{
+	{end: Plugged, text: "plugged in"},
+	{end: Dangling, text: "dangles"},
+	{end: Ghost, text: "where it was before"},
+	{change: model.Added, text: "new"},
+	{change: model.Removed, text: "gone"},
+	{change: model.Altered, text: "altered"},
+}
+
+// keyParts is the line of signs below a picture with a legend, and where it ends.
+func (g *graph) keyParts(top float64) (parts []Part, bottom float64) {
+	x, y := g.m.Margin, top+g.m.Line*g.m.Middle
+	for _, k := range keyEntries {
+		w := g.m.Text + g.m.Measure(NoteText, k.text) + g.m.Mark + g.gap()
+		if x > g.m.Margin && x+w > g.width-g.m.Margin {
+			x, y = g.m.Margin, y+g.m.Line
+		}
+		if k.change != "" {
+			parts = append(parts, Label{At: Point{x + math.Floor(g.m.Mark/2), y}, W: g.m.Measure(MarkText, mark(k.change)), Text: mark(k.change), Style: MarkText, Anchor: Middle, Change: k.change})
+		} else {
+			parts = append(parts, End{At: Point{x + math.Floor(g.m.Mark/2), y}, Style: k.end, Tone: -1})
+		}
+		parts = append(parts, g.label(x+g.m.Text, y, NoteText, k.text))
+		x += w
+	}
+	return parts, y + g.m.Line*(1-g.m.Middle)
+}

@@ -1,0 +1,100 @@
+package draw
+
+import (
+	"fmt"
+	"strings"
+
+	"drawbridge/internal/model"
+)
+
+// Describe tells a wiring in sentences, for a reader who cannot see the picture.
+// Of more than a few dozen interfaces it tells the number.
+func Describe(w model.Wiring) string {
+	const most = 40
+	var parts []string
+	for n, s := range w.Stacks {
+		if n == most {
+			parts = append(parts, fmt.Sprintf("And %d more stacks.", len(w.Stacks)-n))
+			break
+		}
+		parts = append(parts, describeStack(s)+".")
+	}
+	for n, i := range w.Interfaces {
+		if n == most {
+			parts = append(parts, fmt.Sprintf("And %d more interfaces.", len(w.Interfaces)-n))
+			break
+		}
+		parts = append(parts, describeInterface(&w, i)+".")
+	}
+	return Clean(strings.Join(parts, " "))
+}
+
+func describeStack(s model.Stack) string {
+	text := s.Name
+	if sys := systemText(s); sys != "" {
+		text += " (" + sys + ")"
+	}
+	return Clean(text) + inWords(s.Change)
+}
+
+func describeSegment(s model.Segment) string {
+	if s.Kind == "bridge" {
+		return "The virtual LAN of the bridge " + Clean(s.Name) + inWords(s.Change)
+	}
+	_, rest := segmentLabel(&Metrics{}, s)
+	return strings.TrimSpace("LAN "+rest) + inWords(s.Change)
+}
+
+// describeInterface tells an interface: "eth0: host end in the bridge br0, wire end on
+// the LAN 198.18.0.0/24; 198.18.0.5/24".
+func describeInterface(w *model.Wiring, i model.Interface) string {
+	text := fmt.Sprintf("%s: host end %s, wire end %s", i.Name, describeEnd(w, i.HostEnd), describeEnd(w, i.WireEnd))
+	for n, a := range i.Addresses {
+		sep := ", "
+		if n == 0 {
+			sep = "; "
+		}
+		text += sep + a.Address.String()
+		if note := addressNote(a); note != "" {
+			text += " (" + note + ")"
+		}
+	}
+	return text + inWords(i.Change)
+}
+
+func describeEnd(w *model.Wiring, e model.End) string {
+	switch e.In {
+	case model.InStack:
+		if s := w.Stack(e.ID); s != nil {
+			return "in " + s.Name
+		}
+	case model.InSegment:
+		s := w.Segment(e.ID)
+		switch {
+		case s == nil:
+		case s.Kind == "bridge":
+			return "in the bridge " + s.Name
+		case s.Kind == "cable":
+			return "in a cable"
+		default:
+			return strings.TrimSpace("on the LAN " + s.Name)
+		}
+	case model.InInterface:
+		_, name, _ := strings.Cut(e.ID, "/")
+		return "in " + name
+	case model.InTunnel:
+		return "in a tunnel " + e.ID
+	case inMany:
+		return "in cables"
+	default:
+		return "dangles"
+	}
+	return "in " + e.ID
+}
+
+func inWords(c model.Change) string {
+	if c == "" {
+		return ""
+	}
+	return " [" + string(c) + "]"
+}

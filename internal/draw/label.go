@@ -1,0 +1,213 @@
+package draw
+
+import (
+	"fmt"
+	"strings"
+
+	"drawbridge/internal/model"
+)
+
+// run is a piece of text in one style; a line of a label is made of runs.
+type run struct {
+	text   string
+	style  Style
+	struck bool
+	change model.Change
+}
+
+func (g *graph) runsWidth(runs []run) float64 {
+	w := 0.0
+	for n, r := range runs {
+		if n > 0 {
+			w += g.gap()
+		}
+		w += g.m.Measure(r.style, r.text)
+	}
+	return w
+}
+
+// headWidth is the room that the line with a stack's name needs.
+func (g *graph) headWidth(s model.Stack) float64 {
+	runs := []run{{text: Clean(s.Name), style: NameText}}
+	if sys := systemText(s); sys != "" {
+		runs = append(runs, run{text: sys, style: SystemText})
+	}
+	return g.runsWidth(runs) + g.m.Mark + 2*g.m.Pad + g.gap()
+}
+
+// systemText says what a stack is and does: "Debian 12 · routes", "User-Mode Linux".
+func systemText(s model.Stack) string {
+	var words []string
+	switch s.Kind {
+	case "host":
+	case "uml":
+		words = append(words, "User-Mode Linux")
+	case "qemu":
+		words = append(words, "QEMU")
+	default:
+		words = append(words, s.Kind)
+	}
+	if s.System != "" {
+		words = append(words, s.System)
+	}
+	if s.Forwards {
+		words = append(words, "routes between its interfaces")
+	}
+	return Clean(strings.Join(words, " · "))
+}
+
+// segmentLabel is a segment's name and what else is known about it.
+func segmentLabel(m *Metrics, s model.Segment) (name, rest string) {
+	var words []string
+	if s.Kind == "bridge" {
+		if s.VLAN != 0 {
+			words = append(words, fmt.Sprintf("VLAN %d", s.VLAN))
+		}
+		if m.Terse {
+			return Clean(s.Name), strings.Join(words, " ")
+		}
+		return "virtual LAN of " + Clean(s.Name), strings.Join(words, " ")
+	}
+	for n, p := range s.Subnets {
+		if n == 3 {
+			words = append(words, fmt.Sprintf("and %d more", len(s.Subnets)-n))
+			break
+		}
+		words = append(words, p.String())
+	}
+	if len(words) == 0 && s.Name != "" {
+		words = append(words, Clean(s.Name))
+	}
+	if s.VLAN != 0 {
+		words = append(words, fmt.Sprintf("VLAN %d", s.VLAN))
+	}
+	if s.Gateway.IsValid() {
+		words = append(words, "gateway "+s.Gateway.String())
+	}
+	return "LAN", strings.Join(words, " · ")
+}
+
+// addressLines are the lines beside a host end.
+func (g *graph) addressLines(itf model.Interface, legend bool) [][]run {
+	var lines [][]run
+	for _, a := range itf.Addresses {
+		addr := run{a.Address.String(), AddressText, a.Status == "misplaced" || a.Change == model.Removed, a.Change}
+		note := addressNote(a)
+		switch {
+		case note == "":
+			lines = append(lines, []run{addr})
+		case g.m.Terse:
+			lines = append(lines, []run{addr}, []run{{text: note, style: NoteText}})
+		default:
+			lines = append(lines, []run{addr, {text: note, style: NoteText}})
+		}
+	}
+	if legend {
+		for _, s := range hostEndLegend {
+			lines = append(lines, []run{{text: s, style: CalloutText}})
+		}
+	}
+	return lines
+}
+
+// addressNote says what is out of the ordinary with an address.
+func addressNote(a model.WiredAddress) string {
+	var words []string
+	switch a.Origin {
+	case model.DHCP:
+		words = append(words, "DHCP")
+	case model.RA:
+		words = append(words, "RA")
+	}
+	if a.Status != "" && a.Status != "ok" {
+		words = append(words, a.Status)
+	}
+	return strings.Join(words, ", ")
+}
+
+// detailLines are the small print above a name plate.
+func (g *graph) detailLines(itf model.Interface) []string {
+	var lines, words []string
+	if g.o.Detail == Full && itf.MAC != "" {
+		lines = append(lines, string(itf.MAC))
+	}
+	if g.o.Detail < Little && itf.Owner != "" {
+		lines = append(lines, "owner "+Clean(itf.Owner))
+	}
+	if itf.Detail != "" {
+		lines = append(lines, Clean(itf.Detail))
+	}
+	if g.o.Detail < Little && itf.MTU != 0 && itf.MTU != 1500 {
+		words = append(words, fmt.Sprintf("MTU %d", itf.MTU))
+	}
+	if !itf.Up && !itf.Declared {
+		words = append(words, "down")
+	}
+	if len(words) > 0 {
+		lines = append(lines, strings.Join(words, " · "))
+	}
+	return lines
+}
+
+// wireLines are the lines beside a wire end that leaves the box.
+func (g *graph) wireLines(v *view, itf model.Interface, legend bool) [][]run {
+	var text string
+	e := itf.WireEnd
+	switch {
+	case g.wireContainer(g.byID[itf.ID], itf) != nil:
+		return nil
+	case itf.Declared && !e.Plugged():
+		text = "declared"
+	case !e.Plugged():
+		text = "dangles"
+	case e.In == model.InTunnel && e.ID != "":
+		text = "to " + Clean(e.ID)
+	case e.In == model.InTunnel:
+		text = "tunnel"
+	case e.In == model.InInterface && g.byID[e.ID] == nil:
+		text = "elsewhere"
+	case e.In == model.InSegment && g.segs[e.ID] == nil:
+		if _, ok := v.peers[itf.ID]; !ok {
+			text = "elsewhere"
+		}
+	case e.In == model.InSegment && g.segs[e.ID].kind == "bridge":
+		text = "in " + Clean(strings.TrimPrefix(e.ID, "bridge:"))
+	}
+	var lines [][]run
+	if text != "" {
+		lines = append(lines, []run{{text: text, style: NoteText}})
+	}
+	if legend {
+		lines = nil
+		for _, s := range wireEndLegend {
+			lines = append(lines, []run{{text: s, style: CalloutText}})
+		}
+	}
+	return lines
+}
+
+// chipText names a member of an opened group, and whom it leads to.
+func chipText(itf model.Interface, peers map[string]peer) string {
+	text := Clean(itf.Name)
+	if m := mark(itf.Change); m != "" {
+		text = m + " " + text
+	}
+	if p, ok := peers[itf.ID]; ok {
+		text += " " + Clean(p.stack)
+	}
+	return text
+}
+
+// mark is the sign of a change, "" for none.
+func mark(c model.Change) string {
+	switch c {
+	case model.Added:
+		return "+"
+	case model.Removed:
+		return "−"
+	case model.Altered:
+		return "~"
+	default:
+		return ""
+	}
+}

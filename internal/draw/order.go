@@ -1,0 +1,244 @@
+package draw
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+
+	"drawbridge/internal/model"
+)
+
+// sortBoxes puts the host first, and the others by name.
+func (g *graph) sortBoxes() {
+	if len(g.boxes) > 1 {
+		slices.SortStableFunc(g.boxes[1:], func(a, b *box) int { return model.NaturalCompare(a.id, b.id) })
+	}
+}
+
+// assignLevels gives every container its level: one more than the deepest container
+// that something plugged into it comes down from.
+func (g *graph) assignLevels() {
+	for _, i := range g.ifaces {
+		if i.tee == nil {
+			continue
+		}
+		i.tee.above = append(i.tee.above, i.hosts...)
+		for _, w := range i.wires {
+			w.above = appendNew(w.above, i.tee)
+		}
+	}
+	for _, b := range g.boxes {
+		for _, c := range b.containers {
+			c.assignLevel()
+		}
+	}
+}
+
+// assignLevel is the longest way from the top. A loop (a bridge over a veth pair to
+// itself) is cut where it is found.
+func (c *container) assignLevel() int {
+	if c.done || c.visiting || c.isStack() {
+		return c.level
+	}
+	c.visiting = true
+	c.level = 1
+	for _, a := range c.above {
+		if a != c {
+			c.level = max(c.level, a.assignLevel()+1)
+		}
+	}
+	c.visiting, c.done = false, true
+	return c.level
+}
+
+func (c *container) isStack() bool { return strings.HasPrefix(c.key, "stack ") }
+
+// orderColumns orders the interfaces in each box and then the boxes, so that cables
+// between the first box and the others nest instead of crossing.
+func (g *graph) orderColumns() {
+	if len(g.boxes) == 0 {
+		return
+	}
+	n := 0
+	number := func(b *box) {
+		b.order()
+		for _, i := range b.ifaces {
+			i.col = n
+			n++
+		}
+		for _, c := range g.cables {
+			for _, e := range [][2]*iface{{c.a, c.b}, {c.b, c.a}} {
+				if e[0].box == b && e[1].box != b {
+					e[1].peerCol = max(e[1].peerCol, e[0].col)
+				}
+			}
+		}
+	}
+	number(g.boxes[0])
+	rest := g.boxes[1:]
+	slices.SortStableFunc(rest, func(a, b *box) int { return cmp.Compare(b.peerCol(), a.peerCol()) })
+	for len(rest) > 0 {
+		number(rest[0])
+		rest = rest[1:]
+	}
+}
+
+// peerCol is the column of the first box that the box is cabled to, -1 for none.
+func (b *box) peerCol() int {
+	col := -1
+	for _, i := range b.ifaces {
+		col = max(col, i.peerCol)
+	}
+	return col
+}
+
+// rank orders kinds of interfaces: uplinks first, what is stacked on them, a bridge's
+// own interface, then what leads to VMs.
+func (i *iface) rank() int {
+	switch {
+	case i.onLAN, i.hub != nil:
+		return 0
+	case i.kind == model.Physical, i.kind == model.Wireless, i.kind == model.Bond, i.kind == model.Team:
+		return 1
+	case i.kind == model.VLANKind, i.kind == model.Macvlan, i.kind == model.Macvtap, i.kind == model.IPvlan:
+		return 2
+	case i.kind == model.Bridged:
+		return 3
+	case i.kind == model.Veth:
+		return 5
+	case i.kind == model.TapKind, i.kind == model.TunKind:
+		return 6
+	default:
+		return 4
+	}
+}
+
+func compareIfaces(a, b *iface) int {
+	return cmp.Or(cmp.Compare(a.rank(), b.rank()), model.NaturalCompare(a.name, b.name), cmp.Compare(a.id, b.id))
+}
+
+// order walks from each uplink over the bridges and bars that it is plugged into, so
+// that what is on one bridge stands together.
+func (b *box) order() {
+	slices.SortStableFunc(b.ifaces, compareIfaces)
+	if !slices.ContainsFunc(b.containers, func(c *container) bool { return !c.isStack() }) {
+		slices.SortStableFunc(b.ifaces, func(x, y *iface) int { return cmp.Compare(y.peerCol, x.peerCol) })
+	}
+	w := walk{seen: map[*iface]bool{}, been: map[*container]bool{}}
+	for _, i := range b.ifaces {
+		w.iface(i)
+	}
+	b.ifaces = w.out
+}
+
+type walk struct {
+	seen map[*iface]bool
+	been map[*container]bool
+	out  []*iface
+}
+
+func (w *walk) iface(i *iface) {
+	if w.seen[i] {
+		return
+	}
+	for _, h := range i.hosts {
+		if owner := h.owner(); owner != nil && !w.been[h] {
+			w.been[h] = true
+			w.iface(owner) // a bond stands before its members
+			return
+		}
+	}
+	if w.seen[i] {
+		return
+	}
+	w.seen[i] = true
+	w.out = append(w.out, i)
+	if i.hub != nil {
+		w.been[i.hub] = true
+		w.all(i.hub)
+	}
+	if i.tee != nil {
+		w.container(i.tee)
+	}
+	for _, c := range slices.Concat(i.hosts, i.wires) {
+		w.container(c)
+	}
+}
+
+func (w *walk) container(c *container) {
+	if w.been[c] || c.isStack() && !c.isVRF() {
+		return
+	}
+	w.been[c] = true
+	w.all(c)
+}
+
+func (w *walk) all(c *container) {
+	members := slices.Clone(c.ifaces)
+	slices.SortStableFunc(members, compareIfaces)
+	for _, m := range members {
+		w.iface(m)
+	}
+}
+
+func (c *container) isVRF() bool { return strings.HasPrefix(c.key, stackKey("vrf:")) }
+
+// owner is the interface whose hub the container is, nil for other containers.
+func (c *container) owner() *iface {
+	if c.of != nil && c.of.hub == c {
+		return c.of
+	}
+	return nil
+}
+
+// span is the range of columns of what is plugged into the container.
+func (c *container) span() (first, last int) {
+	first, last = math.MaxInt, -1
+	for _, i := range c.ifaces {
+		first, last = min(first, i.col), max(last, i.col)
+	}
+	return first, last
+}
+
+// assignRows gives containers of one level, whose columns overlap, rows of their own.
+func (g *graph) assignRows() {
+	for _, b := range g.boxes {
+		list := slices.DeleteFunc(slices.Clone(b.containers), (*container).isStack)
+		for _, c := range list {
+			if c.of != nil && c.of.tee == c { // the bar reaches to the pipe that it is on
+				c.ifaces = appendNew(c.ifaces, c.of)
+			}
+		}
+		slices.SortStableFunc(list, func(x, y *container) int {
+			fx, _ := x.span()
+			fy, _ := y.span()
+			return cmp.Or(cmp.Compare(x.level, y.level), cmp.Compare(fx, fy))
+		})
+		row, level := 0, 0
+		var inRow [][]*container
+		for _, c := range list {
+			if c.level != level {
+				row, level, inRow = row+len(inRow), c.level, nil
+			}
+			k := 0
+			for ; k < len(inRow); k++ {
+				if !slices.ContainsFunc(inRow[k], c.overlaps) {
+					break
+				}
+			}
+			if k == len(inRow) {
+				inRow = append(inRow, nil)
+			}
+			inRow[k] = append(inRow[k], c)
+			c.row = row + k + 1
+		}
+		b.rows = row + len(inRow)
+	}
+}
+
+func (c *container) overlaps(o *container) bool {
+	a, b := c.span()
+	x, y := o.span()
+	return a <= y && x <= b
+}
