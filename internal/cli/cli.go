@@ -91,5 +91,6 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return withCode(exitUsage, err) })
 	root.PersistentFlags().StringVar(&a.netns, "netns", "", "work inside the network namespace `NAME` (of /run/netns)")
+	root.AddCommand(newLabCommand(a))
 	return root
 }
