@@ -28,7 +28,10 @@ func (t *Transaction) rollBack(j *Journal, cause error) error {
 	defer cancel()
 	for i := j.begun - 1; i >= 0; i-- {
 		for _, op := range j.Steps[i].Undo {
-			if _, err := t.do(ctx, withIndex(op, j.indexes[i])); err != nil && !errors.Is(err, model.ErrNotFound) {
+			// The last step begun may not have been done at all: what its undo shall
+			// bring back may still be there, what it shall remove may be absent. The
+			// verification below tells whether that is all.
+			if _, err := t.do(ctx, withIndex(op, j.indexes[i])); err != nil && !errors.Is(err, model.ErrNotFound) && !errors.Is(err, model.ErrExists) {
 				f.Left = append(f.Left, fmt.Errorf("undo of %q: %w", j.Steps[i].Title, err))
 			}
 		}

@@ -1,0 +1,125 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"drawbridge/internal/model"
+)
+
+// guarded is a transaction in the middle: half of its steps are done, its journal is
+// open, and a guard watches at the other end of the wire.
+func guarded(t *testing.T) (m *memory, before model.Snapshot, wire net.Conn, ended chan error) {
+	t.Helper()
+	m, tx := site(t)
+	before = m.snap.Clone()
+	p := planFor(t, m, tx.Store, bridged())
+	j, err := tx.Store.newJournal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, st := range p.Steps {
+		if err := j.begin(i); err != nil {
+			t.Fatal(err)
+		}
+		index, err := tx.do(context.Background(), st.Do)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := j.done(i, index); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wire, theirs := net.Pipe()
+	ended = make(chan error, 1)
+	go func() { ended <- tx.Watch(context.Background(), theirs) }()
+	buf := make([]byte, 16)
+	n, err := wire.Read(buf)
+	if err != nil || strings.TrimSpace(string(buf[:n])) != wordReady {
+		t.Fatalf("guard says %q, %v", buf[:n], err)
+	}
+	guardStore = tx.Store
+	return m, before, wire, ended
+}
+
+var guardStore *Store
+
+func end(t *testing.T, ended chan error) {
+	t.Helper()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the guard does not end")
+	}
+}
+
+func TestGuardRollsBackWhenTheTransactionDies(t *testing.T) {
+	m, before, wire, ended := guarded(t)
+	wire.Close()
+	end(t, ended)
+	if !same(before, m.snap) {
+		t.Errorf("not rolled back: %+v", m.snap)
+	}
+}
+
+func TestGuardLeavesWhatIsReleased(t *testing.T) {
+	m, before, wire, ended := guarded(t)
+	fmt.Fprintln(wire, wordRelease)
+	end(t, ended)
+	if same(before, m.snap) {
+		t.Error("rolled back although it was released")
+	}
+}
+
+func TestGuardRollsBackAtTheDeadline(t *testing.T) {
+	m, before, wire, ended := guarded(t)
+	start := time.Now()
+	fmt.Fprintf(wire, "%s %d\n", wordHandOver, 300)
+	wire.Close()
+	end(t, ended)
+	if took := time.Since(start); took < 300*time.Millisecond || !same(before, m.snap) {
+		t.Errorf("after %s: %+v", took, m.snap)
+	}
+}
+
+func TestConfirmAndRollbackByWord(t *testing.T) {
+	for word, kept := range map[string]bool{"confirm": true, "rollback": false} {
+		t.Run(word, func(t *testing.T) {
+			m, before, wire, ended := guarded(t)
+			fmt.Fprintf(wire, "%s %d\n", wordHandOver, 60000)
+			var left string
+			var err error
+			for range 50 {
+				if left, err = guardStore.Answer("left"); err == nil {
+					break
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			if err != nil || left == "" {
+				t.Fatalf("left: %q %v", left, err)
+			}
+			if _, err := guardStore.Answer("nonsense"); err == nil {
+				t.Error("an unknown word is no error")
+			}
+			if _, err := guardStore.Answer(word); err != nil {
+				t.Fatal(err)
+			}
+			end(t, ended)
+			owned, _ := guardStore.Owned()
+			if same(before, m.snap) == kept || owned.Empty() == kept || guardStore.Interrupted() {
+				t.Errorf("kept=%v, owned %+v", !same(before, m.snap), owned)
+			}
+			if _, err := guardStore.Answer("left"); !errors.Is(err, ErrNothingPending) {
+				t.Errorf("afterwards: %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,68 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"drawbridge/internal/model"
+)
+
+// memory is a host in memory, kernel and machines in one, which can be told to fail.
+type memory struct {
+	mu   sync.Mutex
+	snap model.Snapshot
+	n    int
+	// fault is asked before and after each operation; an error of it is returned, before
+	// without the operation having been done, after with it done.
+	fault func(n int, after bool, op model.Operation) error
+}
+
+var errFault = errors.New("injected fault")
+
+func (m *memory) Observe(context.Context) (model.Namespace, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.snap.Here().Clone(), nil
+}
+
+func (m *memory) do(op model.Operation) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.n
+	m.n++
+	if m.fault != nil {
+		if err := m.fault(n, false, op); err != nil {
+			return 0, err
+		}
+	}
+	if err := m.snap.Apply(op); err != nil {
+		return 0, err
+	}
+	if m.fault != nil {
+		if err := m.fault(n, true, op); err != nil {
+			return 0, err
+		}
+	}
+	switch op.(type) {
+	case model.CreateBridge, model.CreateTap, model.CreateVeth:
+		return m.snap.Here().Link(op.Object()).Index, nil
+	}
+	return 0, nil
+}
+
+func (m *memory) Do(_ context.Context, op model.Operation) (int, error) { return m.do(op) }
+
+// memoryMachines is the machines' side of the same host.
+type memoryMachines struct{ *memory }
+
+func (m memoryMachines) Do(_ context.Context, op model.Operation) error {
+	_, err := m.do(op)
+	return err
+}
+
+func (m memoryMachines) List(context.Context) ([]model.Machine, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.snap.Clone().Machines, nil
+}
