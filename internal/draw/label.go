@@ -28,11 +28,24 @@ func (g *graph) runsWidth(runs []run) float64 {
 
 // headWidth is the room that the line with a stack's name needs.
 func (g *graph) headWidth(s model.Stack) float64 {
+	w := g.runsWidth(headRuns(g.m, s)) + g.m.Mark + 2*g.m.Pad
+	if g.m.Terse {
+		w += 4 // ╭─ and ─╮
+	}
+	return w
+}
+
+// headRuns are a stack's name and what it is.
+func headRuns(m *Metrics, s model.Stack) []run {
 	runs := []run{{text: Clean(s.Name), style: NameText}}
-	if sys := systemText(s); sys != "" {
+	sys := systemText(s)
+	if sys != "" && m.Terse {
+		sys = "· " + sys
+	}
+	if sys != "" {
 		runs = append(runs, run{text: sys, style: SystemText})
 	}
-	return g.runsWidth(runs) + g.m.Mark + 2*g.m.Pad + g.gap()
+	return runs
 }
 
 // systemText says what a stack is and does: "Debian 12 · routes", "User-Mode Linux".

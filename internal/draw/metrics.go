@@ -43,11 +43,11 @@ type Metrics struct {
 func Pixels() *Metrics {
 	return &Metrics{
 		Measure: measurePixels, Middle: 0.5,
-		MaxWidth: 1800, MinWidth: 560, Margin: 36,
+		MaxWidth: 1800, MinWidth: 720, Margin: 36,
 		Title: 28, Subtitle: 20, CaptionGap: 18,
 		Line: 19, Small: 17,
 		Pad: 26, BoxGap: 48, RowGap: 36, Name: 27, Header: 46, BandInset: 12, BandLabel: 26, BandFoot: 10,
-		Zone: 12, Plate: 28, PlatePad: 15, Mark: 20, Bus: 14, Text: 24, TextMark: 15, Overhang: 22, ColumnGap: 16,
+		Zone: 12, Plate: 28, PlatePad: 15, Mark: 20, Bus: 14, Text: 27, TextMark: 17, Overhang: 22, ColumnGap: 16,
 		Exit: 44, Track: 18, CableText: 15, LANGap: 40, LANText: 25, LANTextGap: 34,
 	}
 }
@@ -91,7 +91,7 @@ func (s Style) font() font {
 	case NoteText:
 		return font{size: 11.5}
 	case MarkText:
-		return font{size: 18, bold: true}
+		return font{size: 16, bold: true}
 	default:
 		return font{size: 13}
 	}

@@ -8,7 +8,9 @@ type Scene struct {
 	Width, Height float64
 	// Title and Desc tell it in words, for those who cannot see it.
 	Title, Desc string
-	Groups      []Group
+	// Rows of boxes; more than one where they are wider than the layout's MaxWidth.
+	Rows   int
+	Groups []Group
 }
 
 // Group is the drawing of one object.
@@ -49,6 +51,9 @@ const (
 	Pipe      Style = "pipe"
 	Cable     Style = "cable"
 	GhostPipe Style = "ghost-pipe"
+	// Hop is a gap in a line that a pipe passes over, inside of a box or outside.
+	Hop        Style = "hop"
+	HopOutside Style = "hop-outside"
 )
 
 // Styles of ends.

@@ -6,7 +6,7 @@ import (
 
 // scene draws one view at the places that all views share.
 func (g *graph) scene(v *view) *Scene {
-	s := &Scene{Width: g.width, Height: g.height, Title: Clean(v.Title), Desc: Describe(v.Now)}
+	s := &Scene{Rows: len(g.rows), Width: g.width, Height: g.height, Title: Clean(v.Title), Desc: Describe(v.Now)}
 	if s.Title == "" && len(v.w.Stacks) > 0 {
 		s.Title = "The network of " + Clean(v.w.Stacks[0].Name)
 	}
@@ -32,6 +32,7 @@ func (g *graph) scene(v *view) *Scene {
 			s.Groups = append(s.Groups, g.chipGroups(v, i)...)
 		}
 	}
+	g.addHops(s)
 	if v.Legend {
 		parts, _ := g.keyParts(g.keyTop)
 		s.Groups = append(s.Groups, Group{ID: "key", Title: "Key", Parts: parts})
@@ -54,18 +55,20 @@ func (g *graph) boxGroup(b *box, st model.Stack) Group {
 		Box{X: b.x + m.BandInset, Y: r.bandTop, W: b.w - 2*m.BandInset, H: r.bandFoot - r.bandTop, Style: BandBox},
 	}}
 	x := b.x + m.Pad
-	if mk := mark(st.Change); mk != "" {
-		grp.Parts = append(grp.Parts, g.markLabel(x+m.Mark/2-m.Pad/3*m.Middle, r.name, st.Change))
+	if m.Terse {
+		x += 2 // ╭─ name
+	}
+	if st.Change != "" {
+		grp.Parts = append(grp.Parts, g.markLabel(x+m.Measure(MarkText, "+")/2, r.name, st.Change))
 		x += m.Mark
 	}
-	if m.Terse {
-		x++ // ╭─ name
-	}
-	name := g.label(x, r.name, NameText, Clean(st.Name))
-	name.Struck, name.Change = gone, st.Change
-	grp.Parts = append(grp.Parts, name)
-	if sys := systemText(st); sys != "" {
-		grp.Parts = append(grp.Parts, g.label(x+name.W+g.gap(), r.name, SystemText, sys))
+	for n, run := range headRuns(m, st) {
+		l := g.label(x, r.name, run.style, run.text)
+		if n == 0 {
+			l.Struck, l.Change = gone, st.Change
+		}
+		grp.Parts = append(grp.Parts, l)
+		x += l.W + g.gap()
 	}
 	if !b.bands {
 		grp.Parts = append(grp.Parts, g.label(b.x+m.Pad, r.bandLabel, NoteText, "IP stack"))
@@ -95,7 +98,7 @@ func (g *graph) vrfGroup(b *box, st model.Stack, v *view) Group {
 		x1, x2 := first.x-first.left, last.x+last.right
 		y1 := b.row.bandTop + g.m.Zone/4
 		grp.Parts = append(grp.Parts, Box{X: x1, Y: y1, W: x2 - x1, H: b.row.bandFoot - g.m.Zone/4 - y1, Style: VRFBox})
-		if mk := mark(st.Change); mk != "" {
+		if st.Change != "" {
 			grp.Parts = append(grp.Parts, g.markLabel(first.x+g.m.TextMark, b.row.bandLabel, st.Change))
 		}
 		grp.Parts = append(grp.Parts, g.label(first.x+g.m.Text, b.row.bandLabel, NoteText, vrfText(st)))
@@ -141,7 +144,7 @@ func (g *graph) segmentGroup(x *segment, seg model.Segment) Group {
 func (g *graph) segmentText(x, y float64, c model.Change, s Style, tone int, name, rest string) []Part {
 	var parts []Part
 	if c != "" {
-		parts = append(parts, g.markLabel(x+g.m.Mark/2*g.m.Middle*2, y, c))
+		parts = append(parts, g.markLabel(x+g.m.Measure(MarkText, mark(c))/2, y, c))
 		x += g.m.Mark
 	}
 	l := g.label(x, y, s, name)
@@ -221,3 +224,51 @@ func (g *graph) ghostGroups(v *view) []Group {
 
 // y is where ends in a container of the interface's box are.
 func (i *iface) y(c *container) float64 { return i.box.row.lines[c.row] }
+
+// addHops opens the lines that pipes pass over without being plugged in.
+func (g *graph) addHops(s *Scene) {
+	var flat []Line // horizontal strokes
+	for _, grp := range s.Groups {
+		for _, p := range grp.Parts {
+			if l, ok := p.(Line); ok && l.Style != Pipe && l.Style != GhostPipe {
+				for n := 1; n < len(l.Points); n++ {
+					if l.Points[n].Y == l.Points[n-1].Y {
+						flat = append(flat, Line{Points: l.Points[n-1 : n+1], Style: l.Style})
+					}
+				}
+			}
+		}
+	}
+	for k := range s.Groups {
+		grp := &s.Groups[k]
+		pipe, ok := firstPipe(grp)
+		if !ok {
+			continue
+		}
+		var hops []Part
+		x, top, bottom := pipe.Points[0].X, pipe.Points[0].Y, pipe.Points[1].Y
+		for _, l := range flat {
+			y := l.Points[0].Y
+			lo, hi := min(l.Points[0].X, l.Points[1].X), max(l.Points[0].X, l.Points[1].X)
+			if y <= min(top, bottom) || y >= max(top, bottom) || x < lo || x > hi || (x == lo || x == hi) && l.Style != BridgeBus && l.Style != LANBus {
+				continue
+			}
+			style := HopOutside
+			if l.Style == BridgeBus || l.Style == Bar {
+				style = Hop
+			}
+			h := g.m.Bus * g.m.Middle
+			hops = append(hops, Line{Points: []Point{{x, y - h}, {x, y + h}}, Style: style, Tone: -1})
+		}
+		grp.Parts = append(hops, grp.Parts...)
+	}
+}
+
+func firstPipe(grp *Group) (Line, bool) {
+	for _, p := range grp.Parts {
+		if l, ok := p.(Line); ok && l.Style == Pipe {
+			return l, true
+		}
+	}
+	return Line{}, false
+}

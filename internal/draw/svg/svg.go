@@ -167,14 +167,13 @@ func (w *writer) box(b draw.Box) {
 func (w *writer) line(l draw.Line) {
 	d := path(l.Points)
 	switch l.Style {
-	case draw.Pipe: // a casing that keeps it off what it crosses, the wall, and the core
-		fmt.Fprintf(&w.b, `<path class="casing" d="%s"/>`, d)
+	case draw.Pipe: // its wall, and the core in it
 		fmt.Fprintf(&w.b, `<path class="pipe%s" d="%s"/>`, flags(l.Dashed, false), d)
 		if !l.Dashed {
 			fmt.Fprintf(&w.b, `<path class="core%s" d="%s"/>`, tone(l.Tone), d)
 		}
 	case draw.Cable:
-		fmt.Fprintf(&w.b, `<path class="casing thin" d="%s"/>`, d)
+		fmt.Fprintf(&w.b, `<path class="casing" d="%s"/>`, d) // keeps it off what it crosses
 		fmt.Fprintf(&w.b, `<path class="cable%s" d="%s"/>`, flags(l.Dashed, false), rounded(l.Points, 10))
 	default:
 		fmt.Fprintf(&w.b, `<path class="%s%s%s" d="%s"/>`, l.Style, tone(l.Tone), flags(l.Dashed, false), d)
