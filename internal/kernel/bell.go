@@ -1,0 +1,121 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// openBell opens a socket that hears of changes to links, addresses, routes and rules.
+// Neighbours and learned forwarding entries come and go by themselves: they do not
+// make an observation inconsistent.
+func openBell() (*conn, error) {
+	c, err := openConn(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	for _, group := range []int{
+		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+	} {
+		if err := unix.SetsockoptInt(c.fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group); err != nil {
+			_ = c.close()
+			return nil, fmt.Errorf("netlink group %d: %w", group, err)
+		}
+	}
+	return c, nil
+}
+
+// rang empties the socket without waiting, and tells whether anything was in it. An
+// overrun (ENOBUFS) is a ring as well.
+func (c *conn) rang() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	heard := false
+	for {
+		_, _, err := unix.Recvfrom(c.fd, c.buf[:1], unix.MSG_DONTWAIT)
+		switch err {
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return heard
+		case nil, unix.ENOBUFS:
+			heard = true
+		default:
+			return true
+		}
+	}
+}
+
+// coalesce is how long rings that follow one another are counted as one.
+const coalesce = 100 * time.Millisecond
+
+// Watch rings the channel when links, addresses, routes, rules or neighbours have
+// changed: a doorbell, not data. Read everything again. Rings within 100 ms are one, and one
+// that nobody has taken stands for those after it. The channel is closed when ctx ends.
+func (k *Kernel) Watch(ctx context.Context) (<-chan struct{}, error) {
+	c, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: int(k.ns.Fd())})
+	if err != nil {
+		return nil, refusal("watch", err)
+	}
+	for _, group := range []uint32{
+		unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_NEXTHOP,
+	} {
+		if err := c.JoinGroup(group); err != nil && group != unix.RTNLGRP_NEXTHOP { // since Linux 5.3
+			_ = c.Close()
+			return nil, refusal("watch", err)
+		}
+	}
+	raw := make(chan struct{}, 1)
+	go func() {
+		defer close(raw)
+		for {
+			// An overrun (ENOBUFS) means that much has changed: also a ring.
+			if _, err := c.Receive(); err != nil && !isErrno(err, unix.ENOBUFS) {
+				return
+			}
+			select {
+			case raw <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	out := make(chan struct{}, 1)
+	go ring(ctx, c, raw, out)
+	return out, nil
+}
+
+func ring(ctx context.Context, c *netlink.Conn, raw <-chan struct{}, out chan<- struct{}) {
+	defer close(out)
+	defer func() {
+		_ = c.Close() // unblocks Receive
+		for range raw {
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, ok := <-raw:
+			if !ok {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(coalesce):
+		}
+		select {
+		case <-raw:
+		default:
+		}
+		select {
+		case out <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,306 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"os/user"
+	"strconv"
+	"time"
+
+	"drawbridge/internal/model"
+)
+
+// observeTries is how often a namespace is read that changes meanwhile. After
+// settledTries a reading is taken if all that it names is in it: on a router whose
+// routes never rest, every single dump is consistent still.
+const (
+	observeTries = 20
+	settledTries = 5
+)
+
+// view says how namespaces are called by the one that asked.
+type view struct {
+	// self is the name of the namespace that is observed, "" for the one that asked.
+	self string
+	// asked is the namespace that asked: its name is "".
+	asked *Kernel
+}
+
+// Observe reads everything that the model knows of the namespace. It reads again when
+// something changed meanwhile, so that what it returns was so at one time.
+func (k *Kernel) Observe(ctx context.Context) (model.Namespace, error) {
+	return k.observe(ctx, view{asked: k})
+}
+
+// ObserveAll observes k's namespace, then every other one of /run/netns. Names in all
+// of them are as k's namespace sees them.
+func ObserveAll(ctx context.Context, k *Kernel) ([]model.Namespace, error) {
+	here, err := k.Observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := []model.Namespace{here}
+	names, err := ListNamespaces()
+	if err != nil {
+		return nil, err
+	}
+	seen := map[uint64]bool{k.inode: true}
+	for _, name := range names {
+		n, inode, err := observeNamed(ctx, name, k, seen)
+		if err != nil {
+			return nil, err
+		}
+		if !seen[inode] {
+			seen[inode] = true
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+func observeNamed(ctx context.Context, name string, asked *Kernel, seen map[uint64]bool) (model.Namespace, uint64, error) {
+	o, err := OpenNamed(name)
+	if err != nil {
+		return model.Namespace{}, 0, err
+	}
+	defer o.Close()
+	if seen[o.inode] { // two names of one namespace
+		return model.Namespace{}, o.inode, nil
+	}
+	n, err := o.observe(ctx, view{self: name, asked: asked})
+	if err != nil {
+		return n, o.inode, fmt.Errorf("network namespace %s: %w", name, err)
+	}
+	return n, o.inode, nil
+}
+
+func (k *Kernel) observe(ctx context.Context, v view) (model.Namespace, error) {
+	for try := range observeTries {
+		if err := ctx.Err(); err != nil {
+			return model.Namespace{}, err
+		}
+		k.bell.rang()
+		r := reading{kernel: k, view: v, names: map[int]string{}}
+		err := r.read(ctx)
+		if err != nil {
+			return model.Namespace{}, err
+		}
+		if !k.bell.rang() || try >= settledTries && r.complete {
+			n := r.namespace()
+			n.Sort()
+			return n, nil
+		}
+		time.Sleep(time.Duration(try) * time.Millisecond)
+	}
+	return model.Namespace{}, fmt.Errorf("network namespace: %w, %d times in a row", errInterrupted, observeTries)
+}
+
+// reading is one pass over a namespace.
+type reading struct {
+	kernel     *Kernel
+	view       view
+	links      []rawLink
+	addresses  []rawAddress
+	routes     []rawRoute
+	rules      []model.Rule
+	neighbours []rawNeighbour
+	fdb        []rawNeighbour
+	vlans      map[int][]model.PortVLAN
+	settings   map[string]string
+	holders    map[string][]model.Holder
+	far        map[farKey]model.Ref
+	wireless   map[int]bool
+	drivers    map[string]string
+	names      map[int]string
+	accounts   accounts
+	// complete: every index that is named belongs to a link that was read.
+	complete bool
+}
+
+func (r *reading) read(ctx context.Context) (err error) {
+	k := r.kernel
+	if r.links, err = k.links(ctx); err != nil {
+		return err
+	}
+	for _, l := range r.links {
+		r.names[l.Index] = l.Name
+	}
+	if r.addresses, err = k.addresses(ctx); err != nil {
+		return err
+	}
+	for _, family := range bothFamilies {
+		rs, err := k.routes(ctx, family)
+		if err != nil {
+			return err
+		}
+		r.routes = append(r.routes, rs...)
+	}
+	if r.rules, err = k.rules(ctx); err != nil {
+		return err
+	}
+	if r.neighbours, err = k.neighbours(ctx); err != nil {
+		return err
+	}
+	if r.fdb, err = k.fdb(ctx); err != nil {
+		return err
+	}
+	return r.readBeside(ctx)
+}
+
+// readBeside reads what only some links have.
+func (r *reading) readBeside(ctx context.Context) (err error) {
+	k := r.kernel
+	var taps, filtering, physical bool
+	for _, l := range r.links {
+		taps = taps || l.Tap != nil
+		filtering = filtering || l.Bridge != nil && l.Bridge.VLANFiltering
+		physical = physical || l.Kind == model.Physical
+	}
+	r.settings = make(map[string]string, 32+(len(settings4)+len(settings6))*len(r.links))
+	for i := range r.links {
+		r.links[i].linkSettings(r.settings)
+	}
+	if err = k.namespaceSettings(r.settings); err != nil {
+		return err
+	}
+	if taps {
+		if r.holders, err = k.FindTapHolders(); err != nil {
+			return fmt.Errorf("holders of taps: %w", err)
+		}
+	}
+	if filtering {
+		if r.vlans, err = k.portVLANs(ctx); err != nil {
+			return err
+		}
+	}
+	if physical {
+		r.drivers, r.wireless = k.hardware(ctx, r.links)
+	}
+	r.far = k.resolveFar(r.links, r.view)
+	return nil
+}
+
+// name finds a link's name; what was not read makes the reading incomplete.
+func (r *reading) name(index int) string {
+	if index == 0 {
+		return ""
+	}
+	n, ok := r.names[index]
+	if !ok {
+		r.complete = false
+	}
+	return n
+}
+
+func (r *reading) namespace() model.Namespace {
+	n := model.Namespace{Name: r.view.self, Rules: r.rules, Settings: r.settings}
+	r.complete = true
+	n.Links = make([]model.Link, 0, len(r.links))
+	for i := range r.links {
+		n.Links = append(n.Links, r.link(&r.links[i]))
+	}
+	n.Addresses = make([]model.Address, 0, len(r.addresses))
+	for _, a := range r.addresses {
+		a.Link = r.name(a.index)
+		if a.Label == a.Link {
+			a.Label = "" // the kernel's default
+		}
+		n.Addresses = append(n.Addresses, a.Address)
+	}
+	n.Routes = make([]model.Route, 0, len(r.routes))
+	for _, rt := range r.routes {
+		for i := range rt.NextHops {
+			rt.NextHops[i].Link = r.name(rt.oifs[i])
+		}
+		n.Routes = append(n.Routes, rt.Route)
+	}
+	for _, nb := range r.neighbours {
+		n.Neighbours = append(n.Neighbours, nb.neighbour(r.name(nb.index)))
+	}
+	n.FDB = make([]model.FDBEntry, 0, len(r.fdb))
+	for _, e := range r.fdb {
+		n.FDB = append(n.FDB, e.fdbEntry(r.name(e.index), r.name(e.master)))
+	}
+	return n
+}
+
+func (r *reading) link(l *rawLink) model.Link {
+	out := l.Link
+	out.Master = r.name(l.master)
+	if out.Kind == model.Physical && r.wireless[l.Index] {
+		out.Kind = model.Wireless
+	}
+	out.Driver = r.drivers[l.Name]
+	if l.lower != 0 {
+		ref := r.lower(l)
+		if out.Kind == model.Veth {
+			out.Peer = &ref
+		} else if ref.Name != "" || ref.Namespace != r.view.self {
+			out.Parent = &ref
+		}
+	}
+	if out.Port != nil {
+		out.Port.VLANs = r.vlans[l.Index]
+	}
+	if out.Tap != nil {
+		out.Tap.Holders = r.holders[l.Name]
+		out.Tap.OwnerName = r.accounts.user(out.Tap.Owner)
+		out.Tap.GroupName = r.accounts.group(out.Tap.Group)
+	}
+	return out
+}
+
+// lower names the link that IFLA_LINK points to. A link that is its own lower one
+// (tunnels, lo) has none.
+func (r *reading) lower(l *rawLink) model.Ref {
+	if l.lowerNS >= 0 {
+		return r.far[farKey{l.lowerNS, l.lower}]
+	}
+	if l.lower == l.Index {
+		return model.Ref{Namespace: r.view.self}
+	}
+	return model.Ref{Namespace: r.view.self, Name: r.name(l.lower)}
+}
+
+// accounts looks users and groups up, each once in an observation: a thousand taps
+// mostly have one owner, and every look-up reads /etc/passwd.
+type accounts struct{ users, groups map[uint32]string }
+
+func (a *accounts) user(id *uint32) string {
+	return cached(&a.users, id, func(s string) (string, error) {
+		u, err := user.LookupId(s)
+		if err != nil {
+			return "", err
+		}
+		return u.Username, nil
+	})
+}
+
+func (a *accounts) group(id *uint32) string {
+	return cached(&a.groups, id, func(s string) (string, error) {
+		g, err := user.LookupGroupId(s)
+		if err != nil {
+			return "", err
+		}
+		return g.Name, nil
+	})
+}
+
+// cached is "" for no id, and for one that nobody has.
+func cached(known *map[uint32]string, id *uint32, look func(string) (string, error)) string {
+	if id == nil {
+		return ""
+	}
+	if name, ok := (*known)[*id]; ok {
+		return name
+	}
+	if *known == nil {
+		*known = map[uint32]string{}
+	}
+	name, err := look(strconv.FormatUint(uint64(*id), 10))
+	if err != nil {
+		name = ""
+	}
+	(*known)[*id] = name
+	return name
+}

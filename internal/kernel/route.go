@@ -1,0 +1,420 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"drawbridge/internal/model"
+)
+
+// rtmFHash bits: RTNH_F_ONLINK.
+const nextHopOnLink = unix.RTNH_F_ONLINK
+
+const (
+	rtaExpires   = unix.RTA_EXPIRES
+	rtaNextHopID = 0x1e // RTA_NH_ID, since Linux 5.3
+)
+
+// clockTicks per second of the times that netlink gives as clock_t (USER_HZ, which is
+// 100 on every architecture that this program is built for).
+const clockTicks = 100
+
+// rawRoute is one RTM_NEWROUTE. body is kept, so that a route can be sent back with
+// every attribute that it has, also those that the model does not know.
+type rawRoute struct {
+	model.Route
+	body []byte
+	// oifs are the indexes of NextHops, whose names are filled in later.
+	oifs []int
+}
+
+// routeHeader is struct rtmsg.
+func routeHeader(family, dstLen, srcLen, tos uint8, table uint32, protocol, scope, typ uint8, flags uint32) []byte {
+	if table > 255 {
+		table = unix.RT_TABLE_COMPAT // the number is in RTA_TABLE
+	}
+	return native.AppendUint32([]byte{family, dstLen, srcLen, tos, uint8(table), protocol, scope, typ}, flags)
+}
+
+// routes dumps the routes of all tables of one family.
+func (k *Kernel) routes(ctx context.Context, family uint8) ([]rawRoute, error) {
+	var out []rawRoute
+	request := func() *message {
+		return newMessage(unix.RTM_GETROUTE, 0).raw(routeHeader(family, 0, 0, 0, 0, 0, 0, 0, 0))
+	}
+	err := k.rt.dump(ctx, request, func(body []byte) error {
+		if len(body) == 0 || body[0] != family {
+			return nil // MPLS, multicast routing
+		}
+		r, err := parseRoute(body)
+		if err != nil {
+			return err
+		}
+		out = append(out, r)
+		return nil
+	})
+	if err != nil && !isErrno(err, unix.EOPNOTSUPP) {
+		return nil, refusal("routes", err)
+	}
+	return out, nil
+}
+
+func parseRoute(b []byte) (rawRoute, error) {
+	if len(b) < unix.SizeofRtMsg {
+		return rawRoute{}, errTruncated
+	}
+	family := b[0]
+	r := rawRoute{body: b, Route: model.Route{
+		TOS: b[3], Table: uint32(b[4]), Protocol: routeProtocols.word(uint32(b[5])),
+		Scope: scopes.word(uint32(b[6])), Type: routeTypes.word(uint32(b[7])),
+	}}
+	hop := model.NextHop{OnLink: native.Uint32(b[8:])&nextHopOnLink != 0}
+	oif := 0
+	var dst, src []byte
+	var nested error
+	err := walk(b[unix.SizeofRtMsg:], func(typ uint16, v []byte) {
+		switch typ {
+		case unix.RTA_DST:
+			dst = v
+		case unix.RTA_SRC:
+			src = v
+		case unix.RTA_TABLE:
+			r.Table = getU32(v)
+		case unix.RTA_PRIORITY:
+			r.Metric = getU32(v)
+		case unix.RTA_PREFSRC:
+			r.Source = getAddr(v)
+		case unix.RTA_OIF:
+			oif = int(getU32(v))
+		case unix.RTA_GATEWAY:
+			hop.Gateway = getAddr(v)
+		case unix.RTA_VIA:
+			hop.Gateway = getVia(v)
+		case unix.RTA_MULTIPATH:
+			nested = r.parseMultipath(v)
+		case rtaNextHopID:
+			r.NextHopID = getU32(v)
+		case unix.RTA_METRICS:
+			r.Metrics = parseRouteMetrics(v)
+		case unix.RTA_PREF:
+			r.Pref = prefWord(getU8(v))
+		case unix.RTA_CACHEINFO:
+			// struct rta_cacheinfo: clntref, lastuse, expires (clock_t) ...
+			if len(v) >= 12 && int32(native.Uint32(v[8:])) > 0 {
+				r.Expires = max(native.Uint32(v[8:])/clockTicks, 1)
+			}
+		}
+	})
+	if err == nil {
+		err = nested
+	}
+	r.Destination = getPrefix(family, dst, int(b[1]))
+	if b[2] != 0 {
+		r.From = getPrefix(family, src, int(b[2]))
+	}
+	if len(r.NextHops) == 0 && (oif != 0 || hop.Gateway.IsValid()) {
+		r.NextHops, r.oifs = []model.NextHop{hop}, []int{oif}
+	}
+	return r, err
+}
+
+func prefWord(v uint8) string {
+	if s, ok := routePrefs[uint32(v)]; ok {
+		return s
+	}
+	return "medium"
+}
+
+// getVia reads RTA_VIA: a gateway of the other family (an IPv4 route by an IPv6 router).
+func getVia(v []byte) netip.Addr {
+	if len(v) < 2 {
+		return netip.Addr{}
+	}
+	return getAddr(v[2:])
+}
+
+// eachHop calls fn with every struct rtnexthop of RTA_MULTIPATH and its attributes.
+// What fn changes in hop is changed in v.
+func eachHop(v []byte, fn func(hop, attrs []byte)) error {
+	for len(v) >= unix.SizeofRtNexthop {
+		n := int(native.Uint16(v))
+		if n < unix.SizeofRtNexthop || n > len(v) {
+			return errTruncated
+		}
+		fn(v[:unix.SizeofRtNexthop], v[unix.SizeofRtNexthop:n])
+		v = v[min(align4(n), len(v)):]
+	}
+	return nil
+}
+
+func (r *rawRoute) parseMultipath(v []byte) error {
+	var nested error
+	err := eachHop(v, func(hop, attrs []byte) {
+		h := model.NextHop{OnLink: hop[2]&nextHopOnLink != 0, Weight: int(hop[3]) + 1}
+		err := walk(attrs, func(typ uint16, v []byte) {
+			switch typ {
+			case unix.RTA_GATEWAY:
+				h.Gateway = getAddr(v)
+			case unix.RTA_VIA:
+				h.Gateway = getVia(v)
+			}
+		})
+		nested = errors.Join(nested, err)
+		r.NextHops = append(r.NextHops, h)
+		r.oifs = append(r.oifs, int(int32(native.Uint32(hop[4:]))))
+	})
+	return errors.Join(err, nested)
+}
+
+func parseRouteMetrics(b []byte) map[string]uint32 {
+	out := map[string]uint32{}
+	_ = walk(b, func(typ uint16, v []byte) {
+		// Congestion control is a name; it moves with the route's body only.
+		if typ != unix.RTAX_CC_ALGO {
+			out[routeMetrics.word(uint32(typ))] = getU32(v)
+		}
+	})
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// encodeRoute writes an RTM_NEWROUTE or RTM_DELROUTE; index finds links by name.
+func encodeRoute(typ, msgFlags uint16, r model.Route, index func(string) (int, error)) (*message, error) {
+	protocol, ok1 := routeProtocols.number(r.Protocol)
+	scope, ok2 := scopes.number(r.Scope)
+	kind, ok3 := routeTypes.number(r.Type)
+	if !ok1 || !ok2 || !ok3 || !r.Destination.IsValid() {
+		return nil, fmt.Errorf("route %s: %w: protocol %q, scope %q, type %q", r.Destination, model.ErrInvalid, r.Protocol, r.Scope, r.Type)
+	}
+	var flags uint32
+	if len(r.NextHops) == 1 && r.NextHops[0].OnLink {
+		flags |= nextHopOnLink
+	}
+	family := familyOf(r.Destination.Addr())
+	srcLen := 0
+	if r.From.IsValid() {
+		srcLen = r.From.Bits()
+	}
+	m := newMessage(typ, msgFlags).raw(routeHeader(family, uint8(r.Destination.Bits()), uint8(srcLen), r.TOS, r.Table, uint8(protocol), uint8(scope), uint8(kind), flags))
+	m.u32(unix.RTA_TABLE, r.Table)
+	m.addr(unix.RTA_DST, r.Destination.Masked().Addr())
+	if r.From.IsValid() {
+		m.addr(unix.RTA_SRC, r.From.Masked().Addr())
+	}
+	if r.Metric != 0 {
+		m.u32(unix.RTA_PRIORITY, r.Metric)
+	}
+	m.addr(unix.RTA_PREFSRC, r.Source)
+	if len(r.Metrics) > 0 && typ == unix.RTM_NEWROUTE {
+		m.routeMetrics(r.Metrics)
+	}
+	if typ == unix.RTM_NEWROUTE {
+		if n, ok := routePrefs.number(r.Pref); ok && r.Pref != "" && family == unix.AF_INET6 {
+			m.u8(unix.RTA_PREF, uint8(n))
+		}
+		if r.Expires != 0 && family == unix.AF_INET6 {
+			m.u32(rtaExpires, r.Expires)
+		}
+	}
+	if r.NextHopID != 0 {
+		m.u32(rtaNextHopID, r.NextHopID) // device and gateway are the object's
+		return m, nil
+	}
+	return m, m.nextHops(r, index)
+}
+
+func (m *message) routeMetrics(metrics map[string]uint32) {
+	m.nest(unix.RTA_METRICS, func() {
+		for typ := uint16(unix.RTAX_LOCK); typ <= unix.RTAX_MAX; typ++ {
+			if v, ok := metrics[routeMetrics.word(uint32(typ))]; ok {
+				m.u32(typ, v)
+			}
+		}
+	})
+}
+
+func (m *message) nextHops(r model.Route, index func(string) (int, error)) error {
+	dst := r.Destination.Addr()
+	gateway := func(h model.NextHop) {
+		switch {
+		case !h.Gateway.IsValid():
+		case h.Gateway.BitLen() == dst.BitLen():
+			m.addr(unix.RTA_GATEWAY, h.Gateway)
+		default:
+			m.attr(unix.RTA_VIA, append(native.AppendUint16(nil, uint16(familyOf(h.Gateway))), h.Gateway.AsSlice()...))
+		}
+	}
+	if len(r.NextHops) == 1 {
+		h := r.NextHops[0]
+		if h.Link != "" {
+			i, err := index(h.Link)
+			if err != nil {
+				return err
+			}
+			m.u32(unix.RTA_OIF, uint32(i))
+		}
+		gateway(h)
+		return nil
+	}
+	var failed error
+	if len(r.NextHops) > 1 {
+		m.nest(unix.RTA_MULTIPATH, func() {
+			for _, h := range r.NextHops {
+				i, err := index(h.Link)
+				failed = errors.Join(failed, err)
+				start := len(m.b)
+				hop := []byte{0, 0, 0, uint8(max(h.Weight, 1) - 1)}
+				if h.OnLink {
+					hop[2] |= nextHopOnLink
+				}
+				m.b = append(m.b, native.AppendUint32(hop, uint32(i))...)
+				gateway(h)
+				native.PutUint16(m.b[start:], uint16(len(m.b)-start))
+			}
+		})
+	}
+	return failed
+}
+
+// indexes finds links by name, each once.
+func (k *Kernel) indexes() func(string) (int, error) {
+	known := map[string]int{}
+	return func(name string) (int, error) {
+		if i, ok := known[name]; ok {
+			return i, nil
+		}
+		l, err := k.linkByName(name)
+		if err != nil {
+			return 0, err
+		}
+		known[name] = l.Index
+		return l.Index, nil
+	}
+}
+
+// namedRoutes dumps the routes of one family with the names of their links.
+func (k *Kernel) namedRoutes(ctx context.Context, family uint8) ([]rawRoute, error) {
+	rs, err := k.routes(ctx, family)
+	if err != nil {
+		return nil, err
+	}
+	ls, err := k.links(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := map[int]string{}
+	for _, l := range ls {
+		names[l.Index] = l.Name
+	}
+	for i := range rs {
+		for j := range rs[i].NextHops {
+			rs[i].NextHops[j].Link = names[rs[i].oifs[j]]
+		}
+	}
+	return rs, nil
+}
+
+func describe(r model.Route) string {
+	parts := []string{r.Destination.String()}
+	if g := r.Gateway(); g.IsValid() {
+		parts = append(parts, "via "+g.String())
+	}
+	if l := r.Link(); l != "" {
+		parts = append(parts, "dev "+l)
+	}
+	if r.Table != model.TableMain {
+		parts = append(parts, fmt.Sprintf("table %d", r.Table))
+	}
+	return "route " + strings.Join(parts, " ")
+}
+
+func families(rs []model.Route) []uint8 {
+	var four, six bool
+	for _, r := range rs {
+		four, six = four || r.Is4(), six || !r.Is4()
+	}
+	var out []uint8
+	if four {
+		out = append(out, unix.AF_INET)
+	}
+	if six {
+		out = append(out, unix.AF_INET6)
+	}
+	return out
+}
+
+// addRoutes adds routes, connected ones first so that the gateways of the others can
+// be reached. APPEND rather than EXCL: IPv4 allows routes of one prefix and metric by
+// several devices only so (fib_table_insert), and an equal one is EEXIST either way.
+func (k *Kernel) addRoutes(ctx context.Context, routes []model.Route) error {
+	index := k.indexes()
+	var errs []error
+	for _, family := range families(routes) {
+		there, err := k.namedRoutes(ctx, family)
+		if err != nil {
+			return err
+		}
+		var ms []*message
+		var which []model.Route
+		for _, r := range connectedFirst(routes) {
+			if familyOf(r.Destination.Addr()) != family || hasRoute(there, r) {
+				continue
+			}
+			m, err := encodeRoute(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, r, index)
+			if err != nil {
+				return fmt.Errorf("%s: %w", describe(r), err)
+			}
+			ms, which = append(ms, m), append(which, r)
+		}
+		for i, err := range k.rt.doAll(ms) {
+			errs = append(errs, refusal(describe(which[i]), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func hasRoute(there []rawRoute, r model.Route) bool { return findRoute(there, r) >= 0 }
+
+// findRoute finds a route as it stands, the time left to it aside.
+func findRoute(there []rawRoute, r model.Route) int {
+	for i := range there {
+		if model.SameRoute(there[i].Route, r) {
+			return i
+		}
+	}
+	return -1
+}
+
+// deleteRoutes deletes routes, each by its device, protocol and metric, so that
+// another link's route of the same prefix stays.
+func (k *Kernel) deleteRoutes(ctx context.Context, routes []model.Route) error {
+	index := k.indexes()
+	var ms []*message
+	var which []model.Route
+	for _, r := range routes {
+		m, err := encodeRoute(unix.RTM_DELROUTE, 0, r, index)
+		if errors.Is(err, model.ErrNotFound) {
+			continue // its link is gone, and the route with it
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", describe(r), err)
+		}
+		ms, which = append(ms, m), append(which, r)
+	}
+	var errs []error
+	for i, err := range k.rt.doAll(ms) {
+		if !isErrno(err, unix.ESRCH, unix.ENOENT) {
+			errs = append(errs, refusal(describe(which[i]), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+var bothFamilies = []uint8{unix.AF_INET, unix.AF_INET6}

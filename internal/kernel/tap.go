@@ -1,0 +1,203 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"drawbridge/internal/model"
+)
+
+const tunDevice = "/dev/net/tun"
+
+// parseTun reads IFLA_TUN_* (tun_fill_info). Owner and group are there only where set.
+func parseTun(b []byte) (model.Kind, *model.Tap) {
+	kind, t := model.TunKind, &model.Tap{}
+	_ = walk(b, func(typ uint16, v []byte) {
+		switch typ {
+		case unix.IFLA_TUN_TYPE:
+			if getU8(v) == unix.IFF_TAP {
+				kind = model.TapKind
+			}
+		case unix.IFLA_TUN_OWNER:
+			owner := getU32(v)
+			t.Owner = &owner
+		case unix.IFLA_TUN_GROUP:
+			group := getU32(v)
+			t.Group = &group
+		case unix.IFLA_TUN_PI:
+			t.PacketInfo = getU8(v) != 0
+		case unix.IFLA_TUN_VNET_HDR:
+			t.VnetHeader = getU8(v) != 0
+		case unix.IFLA_TUN_PERSIST:
+			t.Persistent = getU8(v) != 0
+		case unix.IFLA_TUN_MULTI_QUEUE:
+			t.MultiQueue = getU8(v) != 0
+		}
+	})
+	return kind, t
+}
+
+// openTun opens the tun device; the namespace of the calling thread becomes that of
+// the taps made with it (tun_chr_open).
+func openTun() (int, error) {
+	fd, err := unix.Open(tunDevice, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	switch {
+	case err == nil:
+		return fd, nil
+	case isErrno(err, unix.ENOENT, unix.ENODEV, unix.ENXIO):
+		return -1, fmt.Errorf("%s: %w: %w (hint: the kernel needs TUN: `modprobe tun`, and in a container the device itself)", tunDevice, model.ErrNotFound, err)
+	case isErrno(err, unix.EACCES, unix.EPERM):
+		return -1, fmt.Errorf("%s: %w: %w (hint: %s)", tunDevice, model.ErrDenied, err, tunModeHint())
+	default:
+		return -1, fmt.Errorf("%s: %w", tunDevice, err)
+	}
+}
+
+func tunModeHint() string {
+	st, err := os.Stat(tunDevice)
+	if err != nil {
+		return "run as root"
+	}
+	return fmt.Sprintf("its mode is %04o; most distributions have 0666, which is safe: making a tap still needs CAP_NET_ADMIN", st.Mode().Perm())
+}
+
+// ifreqFor fills a struct ifreq with a name and flags.
+func ifreqFor(name string, flags uint16) (*unix.Ifreq, error) {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, model.ErrInvalid)
+	}
+	ifr.SetUint16(flags)
+	return ifr, nil
+}
+
+func tapFlags(vnetHeader, multiQueue bool) uint16 {
+	flags := uint16(unix.IFF_TAP | unix.IFF_NO_PI)
+	if vnetHeader {
+		flags |= unix.IFF_VNET_HDR
+	}
+	if multiQueue {
+		flags |= unix.IFF_MULTI_QUEUE
+	}
+	return flags
+}
+
+// createTap makes the tap with IFF_TUN_EXCL, so that an existing one is never taken
+// over. It lasts once TUNSETPERSIST is done; a failure before leaves nothing.
+func (k *Kernel) createTap(o model.CreateTap) error {
+	if err := model.CheckLinkName(o.Name); err != nil {
+		return err
+	}
+	if _, err := k.linkByName(o.Name); err == nil {
+		return fmt.Errorf("tap %s: %w", o.Name, model.ErrExists)
+	}
+	err := k.inside(func() error {
+		fd, err := openTun()
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		ifr, err := ifreqFor(o.Name, tapFlags(o.VnetHeader, o.MultiQueue)|unix.IFF_TUN_EXCL)
+		if err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+			if err == unix.EBUSY {
+				return fmt.Errorf("tap %s: %w", o.Name, model.ErrExists)
+			}
+			return refusal("tap "+o.Name, fmt.Errorf("TUNSETIFF: %w", err))
+		}
+		return keepTap(fd, o)
+	})
+	if err != nil || o.MTU == 0 {
+		return err
+	}
+	if err := k.setMTU(o.Name, o.MTU); err != nil {
+		return errors.Join(err, k.deleteLink(model.DeleteLink{Name: o.Name}))
+	}
+	return nil
+}
+
+func keepTap(fd int, o model.CreateTap) error {
+	if o.Owner != nil {
+		if err := unix.IoctlSetInt(fd, unix.TUNSETOWNER, int(*o.Owner)); err != nil {
+			// EINVAL: the user is not mapped in this user namespace (tun_chr_ioctl, uid_valid).
+			return refusal(fmt.Sprintf("owner %d of tap %s", *o.Owner, o.Name), err)
+		}
+	}
+	if o.Group != nil {
+		if err := unix.IoctlSetInt(fd, unix.TUNSETGROUP, int(*o.Group)); err != nil {
+			return refusal(fmt.Sprintf("group %d of tap %s", *o.Group, o.Name), err)
+		}
+	}
+	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
+		return refusal("tap "+o.Name, fmt.Errorf("TUNSETPERSIST: %w", err))
+	}
+	return nil
+}
+
+// ResetTapOffloads switches the offloads off that the last holder of a persistent tap
+// left on: the next one may send frames with bad checksums otherwise. ErrBusy while
+// somebody holds it.
+func (k *Kernel) ResetTapOffloads(name string) error {
+	l, err := k.linkByName(name)
+	if err != nil {
+		return err
+	}
+	if l.Tap == nil {
+		return fmt.Errorf("%s: %w: it is no tap", name, model.ErrInvalid)
+	}
+	return k.inside(func() error {
+		fd, err := openTun()
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		flags := tapFlags(l.Tap.VnetHeader, l.Tap.MultiQueue)
+		if l.Kind == model.TunKind {
+			flags = flags&^unix.IFF_TAP | unix.IFF_TUN
+		}
+		if l.Tap.PacketInfo {
+			flags &^= unix.IFF_NO_PI
+		}
+		ifr, err := ifreqFor(name, flags)
+		if err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+			return refusal("tap "+name, fmt.Errorf("TUNSETIFF: %w", err))
+		}
+		return refusal("offloads of tap "+name, unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, 0))
+	})
+}
+
+// CanMakeTap tries to make a tap, which goes with its descriptor. nil if it can; the
+// error says what lacks, with a hint.
+func (k *Kernel) CanMakeTap() error {
+	return k.inside(func() error {
+		fd, err := openTun()
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		ifr, err := ifreqFor("dbtest%d", tapFlags(false, false)) // the kernel numbers it
+		if err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+			hint := ""
+			if isErrno(err, unix.EPERM) {
+				hint = " (hint: CAP_NET_ADMIN is needed in the namespace: run as root)"
+			}
+			return fmt.Errorf("%w%s", refusal("a tap", fmt.Errorf("TUNSETIFF: %w", err)), hint)
+		}
+		return nil
+	})
+}
+
+func (k *Kernel) setMTU(name string, mtu int) error {
+	return k.changeLink(name, 0, 0, func(m *message) { m.u32(unix.IFLA_MTU, uint32(mtu)) })
+}
