@@ -12,6 +12,11 @@ func (g *graph) placeCaption() {
 	for _, v := range g.views {
 		title, sub := g.captionOf(&v)
 		g.titleLines, g.captionLines = max(g.titleLines, len(title)), max(g.captionLines, len(sub))
+		for n, lines := range [][]string{title, sub} {
+			for _, l := range lines {
+				g.width = max(g.width, g.m.Measure([]Style{TitleText, SubText}[n], l)+2*g.m.Margin)
+			}
+		}
 	}
 	g.height = g.m.Margin
 	if n := g.titleLines + g.captionLines; n > 0 {
@@ -20,8 +25,16 @@ func (g *graph) placeCaption() {
 }
 
 func (g *graph) captionOf(v *view) (title, sub []string) {
-	w := g.width - 2*g.m.Margin
+	w := g.captionWidth()
 	return wrap(g.m, TitleText, Clean(v.Title), w), wrap(g.m, SubText, Clean(v.Subtitle), w)
+}
+
+// captionWidth is where captions wrap: in a terminal they may be wider than the picture.
+func (g *graph) captionWidth() float64 {
+	if g.m.Terse {
+		return g.o.MaxWidth - 2*g.m.Margin
+	}
+	return g.bodyWidth - 2*g.m.Margin
 }
 
 func (g *graph) captionGroup(v *view) Group {
@@ -77,7 +90,7 @@ func (g *graph) keyParts(top float64) (parts []Part, bottom float64) {
 	x, y := g.m.Margin, top+g.m.Line*g.m.Middle
 	for _, k := range keyEntries {
 		w := g.m.Text + g.m.Measure(NoteText, k.text) + g.m.Mark + g.gap()
-		if x > g.m.Margin && x+w > g.width-g.m.Margin {
+		if x > g.m.Margin && x+w > g.m.Margin+g.captionWidth() {
 			x, y = g.m.Margin, y+g.m.Line
 		}
 		if k.change != "" {
@@ -86,6 +99,7 @@ func (g *graph) keyParts(top float64) (parts []Part, bottom float64) {
 			parts = append(parts, End{At: Point{x + math.Floor(g.m.Mark/2), y}, Style: k.end, Tone: -1})
 		}
 		parts = append(parts, g.label(x+g.m.Text, y, NoteText, k.text))
+		g.width = max(g.width, x+w)
 		x += w
 	}
 	return parts, y + g.m.Line*(1-g.m.Middle)

@@ -27,6 +27,7 @@ type graph struct {
 	keyTop                   float64
 	right                    float64 // of the boxes
 	width, height            float64
+	bodyWidth                float64 // without what captions and labels of LANs add
 }
 
 // box is a stack with a box of its own.

@@ -30,7 +30,7 @@ func (g *graph) runsWidth(runs []run) float64 {
 func (g *graph) headWidth(s model.Stack) float64 {
 	w := g.runsWidth(headRuns(g.m, s)) + g.m.Mark + 2*g.m.Pad
 	if g.m.Terse {
-		w += 4 // ╭─ and ─╮
+		w += 5 // ╭─ and ─╮, and a space after the mark
 	}
 	return w
 }
@@ -39,6 +39,9 @@ func (g *graph) headWidth(s model.Stack) float64 {
 func headRuns(m *Metrics, s model.Stack) []run {
 	runs := []run{{text: Clean(s.Name), style: NameText}}
 	sys := systemText(s)
+	if s.Kind == "uml" && m.Terse {
+		sys = strings.Replace(sys, "User-Mode Linux", "UML", 1)
+	}
 	if sys != "" && m.Terse {
 		sys = "· " + sys
 	}
@@ -77,7 +80,7 @@ func segmentLabel(m *Metrics, s model.Segment) (name, rest string) {
 			words = append(words, fmt.Sprintf("VLAN %d", s.VLAN))
 		}
 		if m.Terse {
-			return Clean(s.Name), strings.Join(words, " ")
+			return "LAN of " + Clean(s.Name), strings.Join(words, " ")
 		}
 		return "virtual LAN of " + Clean(s.Name), strings.Join(words, " ")
 	}

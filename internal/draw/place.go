@@ -54,6 +54,7 @@ func (g *graph) placeColumns() {
 		g.right = max(g.right, b.x+b.w)
 	}
 	g.width = g.right + g.placeGutters() + m.Margin
+	g.bodyWidth = g.width
 }
 
 // makeRoomForBusLabels widens the column beside whose pipe the label of a bus stands.

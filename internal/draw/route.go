@@ -23,10 +23,15 @@ func (g *graph) placeGutters() float64 {
 	for n, c := range down {
 		c.gutter = n + 1
 	}
-	return float64(len(down)) * g.m.Track
+	if len(down) == 0 {
+		return 0
+	}
+	return g.m.Overhang + float64(len(down)-1)*g.m.Track
 }
 
-func (g *graph) gutterX(c *cable) float64 { return g.right + float64(c.gutter)*g.m.Track }
+func (g *graph) gutterX(c *cable) float64 {
+	return g.right + g.m.Overhang + float64(c.gutter-1)*g.m.Track
+}
 
 // stretch is the part of a cable below one row of boxes.
 type stretch struct {

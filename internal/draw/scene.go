@@ -60,7 +60,7 @@ func (g *graph) boxGroup(b *box, st model.Stack) Group {
 	}
 	if st.Change != "" {
 		grp.Parts = append(grp.Parts, g.markLabel(x+m.Measure(MarkText, "+")/2, r.name, st.Change))
-		x += m.Mark
+		x += m.Mark + g.gap()*(1-2*m.Middle)
 	}
 	for n, run := range headRuns(m, st) {
 		l := g.label(x, r.name, run.style, run.text)

@@ -164,7 +164,7 @@ func (c *canvas) end(e draw.End) {
 func (c *canvas) label(l draw.Label) {
 	x, y := round(l.Left()), round(l.At.Y)
 	sgr := textSGR(l)
-	if l.Style == draw.NameText || l.Style == draw.SystemText {
+	if l.Style == draw.NameText || l.Style == draw.SystemText || l.Style == draw.MarkText {
 		c.blank(x-1, y)
 		c.blank(x+draw.CellWidth(l.Text), y)
 	}
