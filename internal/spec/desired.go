@@ -1,0 +1,143 @@
+package spec
+
+import (
+	"net/netip"
+
+	"drawbridge/internal/model"
+)
+
+// Desired is what a file asks for. Each list is sorted by name, as
+// model.NaturalCompare orders names.
+type Desired struct {
+	Networks []Network
+	Machines []Machine
+	Taps     []Tap
+}
+
+// The modes of a network.
+const (
+	Bridged  = "bridged"
+	HostOnly = "host-only"
+)
+
+// Network is one Ethernet of the host's: a bridge, with an uplink or without.
+type Network struct {
+	Name string
+	// Mode is [Bridged] or [HostOnly].
+	Mode string
+	// Bridge is the link's name; where the file gives none, br0, br1 ... in the
+	// order of the file, whichever is free in it.
+	Bridge string
+	// Uplink is [Auto] or a link's name; "" for host-only.
+	Uplink string
+	Host   HostAddressing
+	// Subnet is masked, and invalid where the file gives none.
+	Subnet netip.Prefix
+	Pos    Pos
+}
+
+// Auto as an uplink means the device of the default route.
+const Auto = "auto"
+
+// The ways in which the host has addresses on a network.
+const (
+	HostMove = "move" // the uplink's addresses and routes go to the bridge
+	HostNone = "none" // the host is not to be reached there
+	HostList = "list" // those of HostAddressing.Addresses
+)
+
+// HostAddressing says which addresses the host has on a network's bridge.
+type HostAddressing struct {
+	// Mode is [HostMove], [HostNone] or [HostList].
+	Mode string
+	// Addresses with their prefix lengths, not masked, in the file's order.
+	Addresses []netip.Prefix
+}
+
+// The virtual machine monitors.
+const (
+	UML           = "uml"
+	NamespaceKind = "namespace"
+)
+
+// RootEmbedded as a machine's root means the guest inside this binary.
+const RootEmbedded = "embedded"
+
+// Machine is a virtual machine that this program starts.
+type Machine struct {
+	Name string
+	// VMM is [UML] or [NamespaceKind].
+	VMM string
+	// Memory of the guest in bytes; 0 for a namespace, which has none of its own.
+	Memory int64
+	// Kernel is the path of the UML binary, "" for the one on PATH.
+	Kernel string
+	Root   string
+	// Args are added to the guest kernel's command line.
+	Args []string
+	NICs []NIC
+	Pos  Pos
+}
+
+// NIC is a network card of a machine, and the host's end of its cable.
+type NIC struct {
+	Name string // in the guest
+	// Network is the network that the tap is plugged into, "" for a plain tap.
+	Network string
+	// Tap is the host's end of the cable; see [DefaultTap].
+	Tap string
+	// Owner is the user who may open the tap, by name or number; "" for nobody
+	// but who has CAP_NET_ADMIN.
+	Owner string
+	// MAC is "" where the file gives none; see [DeriveMAC].
+	MAC  model.MAC
+	DHCP bool
+	// Addresses with their prefix lengths, not masked, in the file's order.
+	Addresses []netip.Prefix
+	Gateway   netip.Addr
+	// Host are the host's addresses on the tap itself: host-only on a plain tap.
+	Host []netip.Prefix
+	// Cabled is false for a NIC that is declared only: its tap is there, and both dangle.
+	Cabled bool
+	Pos    Pos
+}
+
+// Tap is a tap for a VM that something else starts.
+type Tap struct {
+	Name    string
+	Network string // "" for a plain tap
+	Owner   string
+	Group   string
+	Host    []netip.Prefix
+	Pos     Pos
+}
+
+// Pos is a place in the file. Both count from 1; a column is a character, not a byte.
+type Pos struct {
+	Line   int `json:"line"`
+	Column int `json:"column"`
+}
+
+func (p Pos) before(q Pos) bool {
+	return p.Line < q.Line || p.Line == q.Line && p.Column < q.Column
+}
+
+// Network finds a network by name, nil if there is none.
+func (d *Desired) Network(name string) *Network {
+	for i := range d.Networks {
+		if d.Networks[i].Name == name {
+			return &d.Networks[i]
+		}
+	}
+	return nil
+}
+
+// Machine finds a machine by name, nil if there is none.
+func (d *Desired) Machine(name string) *Machine {
+	for i := range d.Machines {
+		if d.Machines[i].Name == name {
+			return &d.Machines[i]
+		}
+	}
+	return nil
+}

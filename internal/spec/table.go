@@ -1,0 +1,114 @@
+package spec
+
+// root is the file. It is the one source of truth about its keys.
+var root = object{
+	name: "file", what: "the file",
+	doc: "What is wanted of this host's network: Ethernets, virtual machines on them, and taps for other people's virtual machines. Keys that begin with x- are left alone: a place for YAML anchors.",
+	keys: []key{
+		{name: "networks", kind: kindTable, entry: &networkObject, names: nameOfNetwork, instead: []string{"network", "bridges", "lans"},
+			doc: "The Ethernets of this host, by a name of your choice.", examples: []string{"{lan: {mode: bridged}}"}},
+		{name: "machines", kind: kindTable, entry: &machineObject, names: nameOfMachine, instead: []string{"machine", "vms", "guests", "domains", "hosts"},
+			doc: "Virtual machines that drawbridge starts, by name. The name is the guest's host name too.", examples: []string{"{web: {nics: {eth1: {network: lan}}}}"}},
+		{name: "taps", kind: kindTable, entry: &tapObject, names: nameOfLink, instead: []string{"tap", "tuntap", "interfaces"},
+			doc: "Taps for virtual machines that something else starts, by the link's name.", examples: []string{"{tap7: {network: lan, owner: alice}}"}},
+		{name: "probes", kind: kindAny, notYet: "what must still be reachable after a change",
+			doc: "What must still be reachable after a change."},
+		{name: "heal", kind: kindAny, notYet: "how the daemon mends what others change",
+			doc: "How the daemon mends what others change."},
+	},
+}
+
+var networkObject = object{
+	name: "network", what: "a network", doc: "One Ethernet of this host: a bridge, with an uplink to a LAN or without.",
+	keys: []key{
+		{name: "mode", kind: kindWord, def: Bridged, instead: []string{"type", "kind"},
+			doc: "How the network meets the rest of the world.",
+			words: []word{
+				{Bridged, "The uplink is a port of the bridge: machines are genuine hosts of its LAN.", false},
+				{HostOnly, "A bridge without an uplink: machines reach the host and one another.", false},
+				{"routed", "The host routes between the LAN and the machines' own subnet.", true},
+				{"nat", "Machines reach the LAN with the host's address.", true},
+				{"isolated", "Machines reach one another only.", true},
+			}},
+		{name: "bridge", kind: kindLink, def: "br0, br1 ... in the order of the file", instead: []string{"name", "br", "device"},
+			doc: "The name of the bridge.", examples: []string{"br0"}},
+		{name: "uplink", kind: kindLink, def: Auto, instead: []string{"interface", "nic", "port", "ports", "parent", "dev"},
+			doc:   "The host's own interface that is plugged into the bridge. For mode: bridged.",
+			words: []word{{Auto, "The device of the default route.", false}}, examples: []string{"eth0"}},
+		{name: "host", kind: kindPrefixes, def: "move for mode: bridged; the subnet's first address for mode: host-only", instead: []string{"address", "addresses", "ip"},
+			doc: "The host's own addresses on this network: a word, an address with its prefix length, or a list of them.",
+			words: []word{
+				{HostMove, "The uplink's addresses and routes go to the bridge.", false},
+				{HostNone, "The host is not to be reached on this network.", false},
+				{"dhcp", "The bridge asks the LAN's DHCP server.", true},
+			}, examples: []string{"[198.18.0.5/24]"}},
+		{name: "subnet", kind: kindSubnet, instead: []string{"cidr", "prefix"},
+			doc: "The network's addresses; the host is the first of them. For mode: host-only.", examples: []string{"198.18.7.0/24"}},
+		{name: "publish", kind: kindAny, notYet: "ports of machines that the LAN reaches at the host's address",
+			doc: "Ports of machines that the LAN reaches at the host's address."},
+	},
+}
+
+var machineObject = object{
+	name: "machine", what: "a machine", doc: "A virtual machine that drawbridge starts and stops.",
+	keys: []key{
+		{name: "vmm", kind: kindWord, def: UML, instead: []string{"type", "hypervisor", "kind", "backend"},
+			doc: "What runs the machine.",
+			words: []word{
+				{UML, "User-Mode Linux: a Linux kernel as a process, without root and without KVM.", false},
+				{NamespaceKind, "The same guest in a network namespace of its own: no kernel of its own, starts in milliseconds.", false},
+				{"qemu", "QEMU, with KVM where there is one.", true},
+			}},
+		{name: "memory", kind: kindSize, def: "64M", instead: []string{"mem", "ram", "size"},
+			doc: "The guest's memory: a number with K, M or G (of 1024), or bytes. For vmm: uml; at least 32M, and 48M is the least that is comfortable.", examples: []string{"64M", "1G"}},
+		{name: "kernel", kind: kindText, def: "linux.uml or linux on PATH", instead: []string{"binary", "linux"},
+			doc: "The User-Mode Linux binary. For vmm: uml.", examples: []string{"/usr/bin/linux.uml"}},
+		{name: "root", kind: kindText, def: RootEmbedded, instead: []string{"image", "disk", "rootfs"},
+			doc: "What the guest runs from: embedded; hostfs:DIR or the path of an image (not in this version).",
+			words: []word{{RootEmbedded, "The guest inside this binary.", false}}},
+		{name: "args", kind: kindTexts, instead: []string{"append", "cmdline", "options", "arguments"},
+			doc: "Words to add to the guest kernel's command line. For vmm: uml.", examples: []string{"[quiet]"}},
+		{name: "nics", kind: kindTable, entry: &nicObject, names: nameOfLink, instead: []string{"nic", "interfaces", "networks", "network", "devices"},
+			doc: "The machine's network cards, by their names in the guest.", examples: []string{"{eth1: {network: lan}}"}},
+	},
+}
+
+var nicObject = object{
+	name: "nic", what: "a NIC", doc: "A network card of a machine, and the tap at the host's end of its cable.",
+	keys: []key{
+		{name: "network", kind: kindNetwork, instead: []string{"bridge", "net", "lan", "master"},
+			doc: "The network that the tap is plugged into. Without it the tap is a plain one: the host has its addresses (host:) on the tap itself.", examples: []string{"lan"}},
+		{name: "tap", kind: kindLink, def: "made of the machine's and the NIC's name: web-eth1", instead: []string{"dev", "device", "ifname"},
+			doc: "The name of the tap.", examples: []string{"tap0"}},
+		{name: "owner", kind: kindUser, instead: []string{"user", "uid"},
+			doc: "The user, by name or number, who may open the tap, and as whom the machine runs.", examples: []string{"alice", "1000"}},
+		{name: "mac", kind: kindMAC, def: "chosen: stable and unique", instead: []string{"hwaddr", "hwaddress", "macaddress", "lladdr"},
+			doc: "The NIC's hardware address.", examples: []string{`"02:11:22:33:44:55"`}},
+		{name: "address", kind: kindPrefixes, def: "dhcp on a bridged network, else none", instead: []string{"addresses", "ip", "ipv4", "ipv6", "inet"},
+			doc: "The guest's addresses on this NIC: a word, an address with its prefix length, or a list of them. IPv6 by router advertisement comes by itself.",
+			words: []word{
+				{"dhcp", "Ask the LAN's DHCP server.", false},
+				{"none", "No address but those that come by themselves.", false},
+			}, examples: []string{"[198.18.8.2/30]"}},
+		{name: "gateway", kind: kindAddress, instead: []string{"gw", "router", "via"},
+			doc: "The guest's default route, where its address is not from DHCP.", examples: []string{"198.18.0.1"}},
+		{name: "host", kind: kindPrefixes, instead: []string{"peer", "remote"},
+			doc: "The host's addresses on a plain tap (a NIC without network:).", examples: []string{"[198.18.8.1/30]"}},
+		{name: "cable", kind: kindFlag, def: "true", instead: []string{"cabled", "plugged", "connected", "link"},
+			doc: "false: the NIC is declared only, and both it and its tap dangle until they are plugged.", examples: []string{"false"}},
+	},
+}
+
+var tapObject = object{
+	name: "tap", what: "a tap", doc: "A tap for a virtual machine that something else starts.",
+	keys: []key{
+		{name: "network", kind: kindNetwork, instead: []string{"bridge", "net", "lan", "master"},
+			doc: "The network that the tap is plugged into. Without it the tap is a plain one.", examples: []string{"lan"}},
+		{name: "owner", kind: kindUser, instead: []string{"user", "uid"},
+			doc: "The user, by name or number, who may open the tap.", examples: []string{"alice", "1000"}},
+		{name: "group", kind: kindUser, instead: []string{"gid"},
+			doc: "The group, by name or number, whose members may open the tap.", examples: []string{"kvm"}},
+		{name: "host", kind: kindPrefixes, instead: []string{"address", "addresses", "ip"},
+			doc: "The host's addresses on a plain tap (one without network:).", examples: []string{"[198.18.9.1/30]"}},
+	},
+}
