@@ -102,16 +102,16 @@ func (s *Snapshot) hold(l *Link, m *Machine) error {
 		}
 		l.Tap.Holders = append(l.Tap.Holders, Holder{Command: m.VMM, Machine: m.Name})
 	case Veth:
-		half := ns.Link(PeerName(l.Name))
+		name, half := l.Name, PeerName(l.Name)
 		switch {
-		case half == nil:
+		case ns.Link(half) == nil:
 		case m.VMM == "namespace":
-			ns.dropLink(half.Name) // it moves into the machine
-			l.Peer = &Ref{"vm:" + m.Name, half.Name}
+			ns.dropLink(half) // it moves into the machine; l is no longer valid
+			ns.Link(name).Peer = &Ref{"vm:" + m.Name, half}
 		default:
-			half.Up = true
+			ns.Link(half).Up = true
 		}
-		l.Carrier = l.Up
+		ns.Link(name).Carrier = ns.Link(name).Up
 	default:
 		return refuse(l.Name, ErrInvalid)
 	}

@@ -83,9 +83,9 @@ func (b *builder) plugUplink(uplink, bridge string, move bool) {
 	}
 	if move {
 		b.moveTraffic(uplink, bridge, routes)
-	} else if len(routes) > 0 {
-		b.step(fmt.Sprintf("Delete the routes by %s", uplink), fmt.Sprintf("The host is not to be reached over this LAN: %s gets no address, and %s can no longer have any.", bridge, uplink),
-			model.DeleteRoutes{Routes: routes})
+	} else if given := givenRoutes(routes); len(given) > 0 {
+		b.step(fmt.Sprintf("Delete the routes by %s", uplink), fmt.Sprintf("The host's own addresses leave this LAN: nothing can be sent by %s any more.", uplink),
+			model.DeleteRoutes{Routes: given})
 	}
 	if len(moving) > 0 {
 		b.step(fmt.Sprintf("Take the addresses off %s", uplink), "Left on a port they would be misplaced: still the host's, but with answers that come back another way.",
@@ -156,15 +156,9 @@ func (b *builder) bringBack(u OwnedUplink) {
 		b.step(fmt.Sprintf("Give %s its addresses back", u.Name), "As they were before it was plugged into the bridge.",
 			model.AddAddresses{Link: u.Name, Addresses: u.Addresses})
 	}
-	var missing []model.Route
-	for _, r := range u.Routes {
-		if r.Protocol != "kernel" {
-			missing = append(missing, r)
-		}
-	}
-	if len(missing) > 0 {
+	if given := givenRoutes(u.Routes); len(given) > 0 {
 		b.step(fmt.Sprintf("Bring back the routes by %s", u.Name), "As they were before it was plugged into the bridge.",
-			model.AddRoutes{Routes: missing})
+			model.AddRoutes{Routes: given})
 	}
 }
 
@@ -197,6 +191,23 @@ func (b *builder) movableRoutes(link string) []model.Route {
 		}
 	}
 	return out
+}
+
+// givenRoutes leaves out the routes that the kernel makes for addresses, and puts those
+// to a neighbour before those that lead through one: the kernel refuses a gateway that
+// it cannot reach yet.
+func givenRoutes(routes []model.Route) []model.Route {
+	var near, far []model.Route
+	for _, r := range routes {
+		switch {
+		case r.Protocol == "kernel":
+		case r.Gateway().IsValid():
+			far = append(far, r)
+		default:
+			near = append(near, r)
+		}
+	}
+	return append(near, far...)
 }
 
 // inTransit gives addresses the flags under which they may be on two interfaces at once.

@@ -92,6 +92,9 @@ func recreate(ns *model.Namespace, name string) model.Operations {
 	switch l.Kind {
 	case model.Bridged:
 		ops = append(ops, model.CreateBridge{Name: name, MAC: l.MAC, MTU: l.MTU})
+		for _, p := range ns.Ports(name) {
+			ops = append(ops, model.SetMaster{Link: p.Name, Master: name})
+		}
 	case model.TapKind:
 		ops = append(ops, model.CreateTap{Name: name, Owner: l.Tap.Owner, OwnerName: l.Tap.OwnerName, Group: l.Tap.Group,
 			GroupName: l.Tap.GroupName, VnetHeader: l.Tap.VnetHeader, MultiQueue: l.Tap.MultiQueue, MTU: l.MTU})

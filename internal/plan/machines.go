@@ -42,10 +42,10 @@ func (b *builder) unplugNICs(m model.Machine, want model.MachineConfig) {
 // makeCable makes the host's end of a cable.
 func (b *builder) makeCable(c wantedCable) {
 	if l := b.here().Link(c.link); l != nil {
-		if l.Tap == nil || c.owner == nil || l.Tap.Owner != nil && *l.Tap.Owner == *c.owner {
+		if c.fits(l) {
 			return
 		}
-		b.step("Delete the tap "+c.link, "It belongs to another user than the file says, and is made anew.", model.DeleteLink{Name: c.link, Index: b.own.index(c.link), Kind: l.Kind})
+		b.step(fmt.Sprintf("Delete the %s %s", kindWord(l.Kind), c.link), "It is not what the file wants now, in kind or owner, and is made anew.", model.DeleteLink{Name: c.link, Index: b.own.index(c.link), Kind: l.Kind})
 	}
 	if c.transport == model.TransportVeth {
 		b.step("Make the veth pair "+c.link, fmt.Sprintf("It stands in for a tap: %s is the host's end of the cable, %s the end that %s gets.", c.link, model.PeerName(c.link), c.machine),

@@ -223,17 +223,11 @@ func (b *builder) checkBridge(wb wantedBridge) {
 
 func (b *builder) checkCable(c wantedCable) {
 	l := b.here().Link(c.link)
-	if l == nil {
+	if l == nil || b.own.ownsLink(c.link) && l.Tap == nil {
 		return
 	}
-	if c.transport == model.TransportVeth {
-		if l.Kind != model.Veth || !b.own.ownsLink(c.link) {
-			b.refuse(c.link, fmt.Sprintf("exists already, and is a %s that is not ours", l.Kind), "choose another tap name in the file")
-		}
-		return
-	}
-	if l.Kind != model.TapKind {
-		b.refuse(c.link, fmt.Sprintf("exists already, and is a %s, not a tap", l.Kind), "choose another tap name in the file")
+	if !b.own.ownsLink(c.link) && (c.transport == model.TransportVeth || l.Tap == nil) {
+		b.refuse(c.link, fmt.Sprintf("exists already, and is a %s that is not ours", kindWord(l.Kind)), "choose another tap name in the file")
 		return
 	}
 	for _, h := range l.Tap.Holders {
@@ -251,4 +245,12 @@ func (b *builder) checkCable(c wantedCable) {
 func (b *builder) heldBy(c wantedCable) bool {
 	m := b.now.Machine(c.machine)
 	return m != nil && slices.ContainsFunc(m.NICs, func(n model.MachineNIC) bool { return n.Link.Name == c.link })
+}
+
+// fits tells whether a link can serve as the host's end of a cable as it is.
+func (c wantedCable) fits(l *model.Link) bool {
+	if c.transport == model.TransportVeth {
+		return l.Kind == model.Veth
+	}
+	return l.Tap != nil && (c.owner == nil || l.Tap.Owner != nil && *l.Tap.Owner == *c.owner)
 }
