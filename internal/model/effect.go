@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -73,7 +74,18 @@ func (n *Namespace) addLink(l Link) error {
 	}
 	l.OperState = "down"
 	n.Links = append(n.Links, l)
+	n.inheritDefaults(l.Name)
 	return nil
+}
+
+// inheritDefaults gives a new link the settings of conf/default (inetdev_init,
+// ipv6_add_dev).
+func (n *Namespace) inheritDefaults(link string) {
+	for path, value := range maps.Clone(n.Settings) {
+		if family, key, ok := strings.Cut(path, "/conf/default/"); ok {
+			n.Settings[family+"/conf/"+link+"/"+key] = value
+		}
+	}
 }
 
 // CheckLinkName is the kernel's dev_valid_name: 1 to 15 bytes, no slash, colon or

@@ -118,9 +118,11 @@ func (s *Snapshot) hold(l *Link, m *Machine) error {
 	return nil
 }
 
-// release lets go of a link's wire end.
+// release lets go of a link's wire end. A namespace machine gives its half of a veth
+// pair back, down, under the name that it had: else the pair would die with it.
 func (s *Snapshot) release(ref Ref) {
-	l := s.Here().Link(ref.Name)
+	ns := s.Here()
+	l := ns.Link(ref.Name)
 	if ref.Name == "" || l == nil {
 		return
 	}
@@ -128,6 +130,13 @@ func (s *Snapshot) release(ref Ref) {
 		l.Tap.Holders = nil
 	}
 	l.Carrier = false
+	if half := ns.Link(PeerName(l.Name)); l.Kind == Veth && half != nil {
+		half.Up = false
+	} else if l.Kind == Veth {
+		back := Link{Name: PeerName(l.Name), Kind: Veth, MTU: l.MTU, Peer: &Ref{ns.Name, l.Name}}
+		l.Peer = &Ref{ns.Name, back.Name}
+		_ = ns.addLink(back) // its name is free: it was looked up just now
+	}
 }
 
 // configure writes a NIC's addresses into the machine's configuration and, as far

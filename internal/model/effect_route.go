@@ -102,13 +102,18 @@ func (o MoveRoutes) apply(s *Snapshot) error {
 	return nil
 }
 
-// moved is the route with every next hop by from leaving by to.
+// moved is the route with every next hop by from leaving by to. A default route that
+// an RA made goes one metric lower: at the kernel's own metric it would make the kernel
+// refuse every later RA (rt6_add_dflt_router), and the SLAAC addresses would run out.
 func (r Route) moved(from, to string) Route {
 	r.NextHops = slices.Clone(r.NextHops)
 	for i := range r.NextHops {
 		if r.NextHops[i].Link == from {
 			r.NextHops[i].Link = to
 		}
+	}
+	if r.Protocol == "ra" && r.IsDefault() && r.Metric == MetricRA {
+		r.Metric = MetricInterimRA
 	}
 	return r
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,7 +28,7 @@ func host() model.Snapshot {
 			{Table: model.TableMain, Type: "unicast", Destination: netip.MustParsePrefix("::/0"), Protocol: "static", Scope: "global", Metric: 1024, NextHops: []model.NextHop{{Link: "eth0", Gateway: netip.MustParseAddr("2001:db8::1")}}},
 		},
 		Neighbours: []model.Neighbour{{Link: "eth0", Address: netip.MustParseAddr("198.18.0.1"), MAC: "02:00:00:00:00:01", State: "reachable"}},
-		Settings:   map[string]string{"ipv4/conf/all/rp_filter": "0", "ipv4/conf/eth0/rp_filter": "0"},
+		Settings:   map[string]string{"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/conf/eth0/rp_filter": "0"},
 	}}}
 	s.Settle()
 	return s
@@ -117,7 +118,7 @@ func TestUndoOfEveryStepBringsBackTheStateBefore(t *testing.T) {
 func sameButIndexes(a, b model.Snapshot) bool { return comparable(a).Equal(comparable(b)) }
 
 // comparable leaves out what need not come back: indexes, and what is known of
-// neighbours. Machines compare by what they run with.
+// neighbours. Machines compare by what they run with, less the NICs without a cable.
 func comparable(s model.Snapshot) model.Snapshot {
 	s = s.Clone()
 	ns := s.Here()
@@ -129,7 +130,13 @@ func comparable(s model.Snapshot) model.Snapshot {
 		s.Machines = nil
 	}
 	for i := range s.Machines {
-		s.Machines[i].Inside = nil
+		m := &s.Machines[i]
+		m.Inside = nil
+		m.NICs = slices.DeleteFunc(m.NICs, func(n model.MachineNIC) bool { return n.Declared })
+		m.Config.NICs = slices.DeleteFunc(m.Config.NICs, func(n model.NICConfig) bool { return n.Link == "" })
+		if len(m.NICs) == 0 {
+			m.NICs, m.Config.NICs = nil, nil
+		}
 	}
 	s.Settle()
 	return s
