@@ -187,6 +187,7 @@ func parseRouteMetrics(b []byte) map[string]uint32 {
 
 // encodeRoute writes an RTM_NEWROUTE or RTM_DELROUTE; index finds links by name.
 func encodeRoute(typ, msgFlags uint16, r model.Route, index func(string) (int, error)) (*message, error) {
+	r = withDefaults(r)
 	protocol, ok1 := routeProtocols.number(r.Protocol)
 	scope, ok2 := scopes.number(r.Scope)
 	kind, ok3 := routeTypes.number(r.Type)
@@ -228,6 +229,26 @@ func encodeRoute(typ, msgFlags uint16, r model.Route, index func(string) (int, e
 		return m, nil
 	}
 	return m, m.nextHops(r, index)
+}
+
+// withDefaults fills in what iproute2 would (iproute_modify).
+func withDefaults(r model.Route) model.Route {
+	if r.Table == 0 {
+		r.Table = model.TableMain
+	}
+	if r.Type == "" {
+		r.Type = "unicast"
+	}
+	if r.Protocol == "" {
+		r.Protocol = "boot"
+	}
+	if r.Scope == "" {
+		r.Scope = "global"
+		if r.Is4() && r.Link() != "" && !r.Gateway().IsValid() && r.Type == "unicast" {
+			r.Scope = "link"
+		}
+	}
+	return r
 }
 
 func (m *message) routeMetrics(metrics map[string]uint32) {

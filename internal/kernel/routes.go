@@ -33,13 +33,6 @@ import (
 // SLAAC addresses run out hours later. The kernel adds its own at 1024 with the next
 // RA; ours goes by its lifetime.
 
-// metricRA and metricInterimRA: IP6_RT_PRIO_USER, at which the kernel puts an RA's
-// default route, and the one that stands in for it.
-const (
-	metricRA        = 1024
-	metricInterimRA = 1023
-)
-
 // move is one route on its way.
 type move struct {
 	old   rawRoute
@@ -139,7 +132,7 @@ func (k *Kernel) moveFamily(there []rawRoute, wanted []model.Route, o model.Move
 
 // planMove decides how one route gets to its new link, from what is there now.
 func planMove(there []rawRoute, r model.Route, o model.MoveRoutes, from, to int, index func(string) (int, error)) (move, error) {
-	target := movedRoute(r, o.From, o.To)
+	target := model.Moved([]model.Route{r}, o.From, o.To)[0]
 	arrived := findRoute(there, target) >= 0
 	i := findRoute(there, r)
 	if i < 0 {
@@ -174,15 +167,6 @@ func unique(there []rawRoute, r model.Route) bool {
 		}
 	}
 	return n == 1
-}
-
-// movedRoute is the route with its new link; see the head of this file about RA.
-func movedRoute(r model.Route, from, to string) model.Route {
-	r = model.Moved([]model.Route{r}, from, to)[0]
-	if r.Protocol == "ra" && r.IsDefault() && r.Metric == metricRA {
-		r.Metric = metricInterimRA
-	}
-	return r
 }
 
 // patchRoute copies a route's message with its devices exchanged, so that attributes
