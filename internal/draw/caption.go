@@ -25,6 +25,9 @@ func (g *graph) placeCaption() {
 }
 
 func (g *graph) captionOf(v *view) (title, sub []string) {
+	if v.Bare {
+		return nil, nil
+	}
 	w := g.captionWidth()
 	return wrap(g.m, TitleText, Clean(v.Title), w), wrap(g.m, SubText, Clean(v.Subtitle), w)
 }

@@ -15,6 +15,8 @@ import "drawbridge/internal/model"
 type Frame struct {
 	// Title is one line, Subtitle a sentence or two; both may be "".
 	Title, Subtitle string
+	// Bare keeps title and subtitle out of the picture; Scene.Title has the first.
+	Bare bool
 	// Now is the wiring to draw. Members marked Removed are drawn as gone.
 	Now model.Wiring
 	// Before is the wiring of the step before, nil for none: where an interface's

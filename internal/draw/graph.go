@@ -74,6 +74,7 @@ type iface struct {
 	hosts, wires []*container
 	exits        bool // its wire end is ever outside of the box
 	onLAN        bool
+	cabled       bool // to another box
 	lanIDs       []string
 	hub, tee     *container // bars of those whose host, or wire, end is in it
 	over         []*iface   // interfaces of other boxes whose wire end is in this one

@@ -76,11 +76,10 @@ func (g *graph) orderColumns() {
 		}
 	}
 	number(g.boxes[0])
-	rest := g.boxes[1:]
-	slices.SortStableFunc(rest, func(a, b *box) int { return cmp.Compare(b.peerCol(), a.peerCol()) })
-	for len(rest) > 0 {
+	for n := 1; n < len(g.boxes); n++ {
+		rest := g.boxes[n:] // each box that is placed gives its peers a place
+		slices.SortStableFunc(rest, func(a, b *box) int { return cmp.Compare(b.peerCol(), a.peerCol()) })
 		number(rest[0])
-		rest = rest[1:]
 	}
 }
 
@@ -126,10 +125,19 @@ func (b *box) order() {
 		slices.SortStableFunc(b.ifaces, func(x, y *iface) int { return cmp.Compare(y.peerCol, x.peerCol) })
 	}
 	w := walk{seen: map[*iface]bool{}, been: map[*container]bool{}}
+	var plain, cabled []*iface
 	for _, i := range b.ifaces {
+		from := len(w.out)
 		w.iface(i)
+		// What only goes down to a LAN stands left of what has cables to the right,
+		// so that these do not cross it.
+		if part := w.out[from:]; i.rank() == 0 && !slices.ContainsFunc(part, func(i *iface) bool { return i.cabled }) {
+			plain = append(plain, part...)
+		} else {
+			cabled = append(cabled, part...)
+		}
 	}
-	b.ifaces = w.out
+	b.ifaces = append(plain, cabled...)
 }
 
 type walk struct {

@@ -88,6 +88,9 @@ func (g *graph) addCables(v *view) {
 			if key := c.key(); g.cabled[key] == nil {
 				g.cabled[key] = c
 				g.cables = append(g.cables, c)
+				if c.a.box != c.b.box {
+					c.a.cabled, c.b.cabled = true, true
+				}
 			}
 		}
 	}

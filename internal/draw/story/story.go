@@ -109,11 +109,11 @@ func frames(p Page) []draw.Frame {
 	if len(p.Steps) == 0 {
 		return []draw.Frame{{Title: p.Title}}
 	}
-	fs := []draw.Frame{{Title: "Before the first step", Now: p.Steps[0].Before}}
+	fs := []draw.Frame{{Title: "Before the first step", Bare: true, Now: p.Steps[0].Before}}
 	for n := range p.Steps {
 		s := &p.Steps[n]
 		fs = append(fs, draw.Frame{
-			Title: fmt.Sprintf("%d · %s", s.Number, s.Title), Before: &s.Before, Now: model.Compare(s.Before, s.After),
+			Title: fmt.Sprintf("%d · %s", s.Number, s.Title), Bare: true, Before: &s.Before, Now: model.Compare(s.Before, s.After),
 		})
 	}
 	return fs
@@ -121,7 +121,7 @@ func frames(p Page) []draw.Frame {
 
 // legend is the picture that explains the pictures, made as they are.
 func legend() draw.Frame {
-	return draw.Frame{Title: "How to read the pictures", Legend: true, Now: model.Wire(model.Snapshot{
+	return draw.Frame{Title: "How to read the pictures", Bare: true, Legend: true, Now: model.Wire(model.Snapshot{
 		Host: "a host", Namespaces: []model.Namespace{{Links: []model.Link{{Name: "eth0", Kind: model.Physical, Up: true}}}},
 	})}
 }
