@@ -91,6 +91,11 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return withCode(exitUsage, err) })
 	root.PersistentFlags().StringVar(&a.netns, "netns", "", "work inside the network namespace `NAME` (of /run/netns)")
-	root.AddCommand(newLabCommand(a))
+	root.AddCommand(
+		newDrawCommand(a), newPlanCommand(a), newStoryCommand(a),
+		newUpCommand(a), newConfirmCommand(a), newRollbackCommand(a), newDownCommand(a), newRecoverCommand(a), newStatusCommand(a),
+		newGuardCommand(a),
+		newLabCommand(a),
+	)
 	return root
 }
