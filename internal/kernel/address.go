@@ -275,14 +275,22 @@ func (k *Kernel) deleteAddresses(link string, as []model.Address) error {
 // an equal one that is there (inet6_addr_modify). IPv4's noprefixroute cannot be
 // cleared so (inet_rtm_newaddr takes lifetimes, metric and protocol only): such an
 // address never gets the flag in the first place, see routes.go.
-func (k *Kernel) settleAddresses(link string, as []model.Address) error {
+func (k *Kernel) settleAddresses(ctx context.Context, link string, as []model.Address) error {
 	l, err := k.linkByName(link)
 	if err != nil {
 		return err
 	}
 	var ms []*message
 	var which []model.Address
+	// The kernel makes an IPv6 address that it is told to replace and does not find.
+	there, err := k.addresses(ctx)
+	if err != nil {
+		return err
+	}
 	for _, a := range as {
+		if !slices.ContainsFunc(there, func(b rawAddress) bool { return b.index == l.Index && b.Prefix == a.Prefix }) {
+			return fmt.Errorf("address %s on %s: %w", a.Prefix, link, model.ErrNotFound)
+		}
 		if a.Prefix.Addr().Is4() {
 			continue
 		}

@@ -132,7 +132,7 @@ func route(dst, gateway, link string, change ...func(*model.Route)) model.Route 
 		r.Scope = "link"
 	}
 	if !r.Is4() {
-		r.Metric, r.Pref = 1024, "medium"
+		r.Metric = 1024
 	}
 	for _, c := range change {
 		c(&r)

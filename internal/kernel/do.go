@@ -38,7 +38,7 @@ func (k *Kernel) Do(ctx context.Context, op model.Operation) (index int, err err
 	case model.DeleteAddresses:
 		err = k.deleteAddresses(o.Link, o.Addresses)
 	case model.SettleAddresses:
-		err = k.settleAddresses(o.Link, o.Addresses)
+		err = k.settleAddresses(ctx, o.Link, o.Addresses)
 	case model.AddRoutes:
 		err = k.addRoutes(ctx, o.Routes)
 	case model.DeleteRoutes:

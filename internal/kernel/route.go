@@ -123,12 +123,9 @@ func parseRoute(b []byte) (rawRoute, error) {
 	return r, err
 }
 
-func prefWord(v uint8) string {
-	if s, ok := routePrefs[uint32(v)]; ok {
-		return s
-	}
-	return "medium"
-}
+// prefWord is "" for medium, which every route has that was given none; the reserved
+// value 2 is read as medium (RFC 4191, 2.1).
+func prefWord(v uint8) string { return routePrefs[uint32(v)] }
 
 // getVia reads RTA_VIA: a gateway of the other family (an IPv4 route by an IPv6 router).
 func getVia(v []byte) netip.Addr {
@@ -384,7 +381,7 @@ func (k *Kernel) addRoutes(ctx context.Context, routes []model.Route) error {
 		}
 		var ms []*message
 		var which []model.Route
-		for _, r := range connectedFirst(routes) {
+		for _, r := range model.ConnectedFirst(routes) {
 			if familyOf(r.Destination.Addr()) != family || hasRoute(there, r) {
 				continue
 			}

@@ -57,7 +57,7 @@ func (k *Kernel) moveRoutes(ctx context.Context, o model.MoveRoutes) error {
 		if err != nil {
 			return err
 		}
-		wanted := slices.DeleteFunc(connectedFirst(o.Routes), func(r model.Route) bool {
+		wanted := slices.DeleteFunc(model.ConnectedFirst(o.Routes), func(r model.Route) bool {
 			return familyOf(r.Destination.Addr()) != family || keptByKernel(r)
 		})
 		if err := k.moveNextHops(ctx, wanted, from.Index, to.Index); err != nil {
@@ -68,25 +68,6 @@ func (k *Kernel) moveRoutes(ctx context.Context, o model.MoveRoutes) error {
 		}
 	}
 	return nil
-}
-
-// connectedFirst orders routes so that a gateway's own route is there before those
-// that lead over it: routes without a gateway first, longer prefixes before shorter.
-func connectedFirst(routes []model.Route) []model.Route {
-	rank := func(r model.Route) int {
-		if r.Gateway().IsValid() {
-			return 1
-		}
-		return 0
-	}
-	out := slices.Clone(routes)
-	slices.SortStableFunc(out, func(a, b model.Route) int {
-		if c := rank(a) - rank(b); c != 0 {
-			return c
-		}
-		return b.Destination.Bits() - a.Destination.Bits()
-	})
-	return out
 }
 
 // keptByKernel: the kernel makes these for every link by itself, and moves none.

@@ -55,8 +55,8 @@ var routeMetrics = words{
 	unix.RTAX_INITRWND: "initrwnd", unix.RTAX_QUICKACK: "quickack", unix.RTAX_FASTOPEN_NO_COOKIE: "fastopen_no_cookie",
 }
 
-// routePrefs of RFC 4191; 2 is reserved and read as medium.
-var routePrefs = words{0: "medium", 1: "high", 3: "low"}
+// routePrefs of RFC 4191.
+var routePrefs = words{1: "high", 3: "low"}
 
 // operStates of RFC 2863 (IF_OPER_*, include/uapi/linux/if.h).
 var operStates = words{0: "unknown", 1: "notpresent", 2: "down", 3: "lowerlayerdown", 4: "testing", 5: "dormant", 6: "up"}

@@ -98,7 +98,7 @@ type Route struct {
 	NextHopID uint32 `json:"next_hop_id,omitempty"`
 	// Metrics are RTAX_* values by ip-route's word: mtu, advmss, initcwnd, hoplimit ...
 	Metrics map[string]uint32 `json:"metrics,omitempty"`
-	Pref    string            `json:"pref,omitempty"` // RFC 4191: low, medium, high
+	Pref    string            `json:"pref,omitempty"` // RFC 4191: low, high; "" is medium
 	// Expires is the time left in seconds, 0 for never.
 	Expires uint32 `json:"expires,omitempty"`
 }

@@ -142,20 +142,22 @@ func (n *Namespace) settle() {
 		}
 		if l.Port != nil {
 			l.Port.State = "disabled"
-			if l.Up && l.Carrier {
+			if m := n.Link(l.Master); l.Up && l.Carrier && m != nil && m.Up {
 				l.Port.State = "forwarding"
 			}
 		}
 	}
 	for i := range n.Links {
 		l := &n.Links[i]
-		if l.Kind == Bridged {
+		// A bridge that never had a port; see CreateBridge.apply.
+		fresh := l.Kind == Bridged && l.Up && l.OperState == "unknown" && len(n.Ports(l.Name)) == 0
+		if l.Kind == Bridged && !fresh {
 			l.Carrier = l.Up && slices.ContainsFunc(n.Links, func(p Link) bool {
 				return p.Master == l.Name && p.Port != nil && p.Port.State == "forwarding"
 			})
 		}
 		switch {
-		case l.Kind == Loopback, l.Kind == Dummy && l.Up:
+		case l.Kind == Loopback, l.Kind == Dummy && l.Up, fresh:
 			l.OperState = "unknown"
 		case l.Carrier:
 			l.OperState = "up"

@@ -25,12 +25,22 @@ func (n *Namespace) addAddress(a Address) {
 		return
 	}
 	if a.Prefix.Addr().Is4() {
+		a.Flags.NoDAD = false // IPv4 has none, and does not keep the flag
 		a.Flags.Secondary = slices.ContainsFunc(n.Addresses, func(b Address) bool { return inSubnetOf(b, a) && !b.Flags.Secondary })
 	}
-	n.Addresses = append(n.Addresses, a)
+	n.insertAddress(a)
 	if l := n.Link(a.Link); l.Up {
 		n.addConnected(a)
 	}
+}
+
+// insertAddress puts an IPv4 primary before the secondaries of its link (__inet_insert_ifa).
+func (n *Namespace) insertAddress(a Address) {
+	at := len(n.Addresses)
+	if i := slices.IndexFunc(n.Addresses, func(b Address) bool { return b.Link == a.Link && b.Flags.Secondary }); i >= 0 && a.Prefix.Addr().Is4() && !a.Flags.Secondary {
+		at = i
+	}
+	n.Addresses = slices.Insert(n.Addresses, at, a)
 }
 
 // sameAddress: one link holds one local address per prefix length (inet_insert_ifa,
@@ -47,17 +57,25 @@ func inSubnetOf(b, a Address) bool {
 	return a.Link == b.Link && a.Prefix.Bits() == b.Prefix.Bits() && a.Prefix.Masked() == b.Prefix.Masked() && a.Peer == b.Peer
 }
 
-// connected is the route that the kernel makes for an address, false if it makes none.
-func connected(a Address) (Route, bool) {
+// connected are the routes that the kernel makes for an address: one, or none, and for
+// an IPv6 address with a peer one to either (inet6_addr_add).
+func connected(a Address) []Route {
 	dst, is4 := a.Prefix.Masked(), a.Prefix.Addr().Is4()
-	if a.Peer.IsValid() {
-		dst = a.Peer.Masked()
-	}
 	if a.Flags.NoPrefixRoute || a.Flags.Secondary || dst.IsSingleIP() && is4 && !a.Peer.IsValid() || a.Origin == LinkLocal {
-		return Route{}, false
+		return nil
 	}
+	switch {
+	case a.Peer.IsValid() && is4:
+		dst = a.Peer.Masked()
+	case a.Peer.IsValid():
+		return []Route{connectedTo(a.Prefix.Masked(), a), connectedTo(a.Peer.Masked(), a)}
+	}
+	return []Route{connectedTo(dst, a)}
+}
+
+func connectedTo(dst netip.Prefix, a Address) Route {
 	r := Route{Table: TableMain, Type: "unicast", Destination: dst, Protocol: "kernel", Metric: a.Metric, NextHops: []NextHop{{Link: a.Link}}}
-	if is4 {
+	if dst.Addr().Is4() {
 		r.Scope, r.Source = "link", a.Prefix.Addr()
 	} else {
 		r.Scope = "global"
@@ -65,12 +83,14 @@ func connected(a Address) (Route, bool) {
 			r.Metric = metricIP6
 		}
 	}
-	return r, true
+	return r
 }
 
 func (n *Namespace) addConnected(a Address) {
-	if r, ok := connected(a); ok && !n.hasRoute(r) {
-		n.Routes = append(n.Routes, r)
+	for _, r := range connected(a) {
+		if !n.hasRoute(r) {
+			n.Routes = append(n.Routes, r)
+		}
 	}
 }
 
@@ -99,11 +119,12 @@ func (n *Namespace) deleteAddress(a Address) {
 	if gone.Prefix.Addr().Is4() && !gone.Flags.Secondary {
 		n.dropSecondaries(gone)
 	}
-	if r, ok := connected(gone); ok && !slices.ContainsFunc(n.Addresses, func(b Address) bool {
-		other, has := connected(b)
-		return has && other.Destination == r.Destination && b.Link == gone.Link
-	}) {
-		n.deleteRoute(r)
+	for _, r := range connected(gone) {
+		if !slices.ContainsFunc(n.Addresses, func(b Address) bool {
+			return b.Link == gone.Link && slices.ContainsFunc(connected(b), func(o Route) bool { return o.Destination == r.Destination })
+		}) {
+			n.deleteRoute(r)
+		}
 	}
 	if gone.Prefix.Addr().Is4() && !n.hasLocal(gone.Prefix.Addr()) {
 		n.Routes = slices.DeleteFunc(n.Routes, func(r Route) bool { return r.Source == gone.Prefix.Addr() })

@@ -5,9 +5,22 @@ import "slices"
 // maxPorts of a bridge: BR_MAX_PORTS less the unused port 0 (net/bridge/br_private.h).
 const maxPorts = 1023
 
+// A bridge that was given no MTU sinks to the smallest MTU of its ports
+// (br_mtu_auto_adjust). That is not simulated: whether it was given one cannot be read
+// back from the kernel.
 func (o CreateBridge) apply(s *Snapshot) error {
-	return s.Here().addLink(Link{Name: o.Name, Kind: Bridged, MAC: o.MAC, MTU: o.MTU, Up: true,
-		Bridge: &Bridge{AgeingTime: 30000, McastSnooping: true}})
+	n := s.Here()
+	if err := n.addLink(Link{Name: o.Name, Kind: Bridged, MAC: o.MAC, MTU: o.MTU, Up: true,
+		Bridge: &Bridge{AgeingTime: 30000, McastSnooping: true}}); err != nil {
+		return err
+	}
+	if o.MAC == "" {
+		// Until its first port, or until it is given a MAC, nothing computes its carrier
+		// (br_port_state_selection), which is on.
+		l := n.Link(o.Name)
+		l.Carrier, l.OperState = true, "unknown"
+	}
+	return nil
 }
 
 func (o CreateTap) apply(s *Snapshot) error {
@@ -146,6 +159,9 @@ func (o SetMTU) apply(s *Snapshot) error {
 	if err != nil {
 		return err
 	}
+	if o.MTU < 68 || o.MTU > 65535 { // ETH_MIN_MTU, ETH_MAX_MTU
+		return refuse(o.Link, ErrInvalid)
+	}
 	l.MTU = o.MTU
 	return nil
 }
@@ -160,14 +176,5 @@ func (o WaitUp) apply(s *Snapshot) error {
 	if l.OperState != "up" && l.OperState != "unknown" {
 		return refuse(o.Link, ErrBusy)
 	}
-	return nil
-}
-
-func (o SetSetting) apply(s *Snapshot) error {
-	n := s.Here()
-	if n.Settings == nil {
-		n.Settings = map[string]string{}
-	}
-	n.Settings[o.Path] = o.Value
 	return nil
 }

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 )
@@ -40,12 +41,28 @@ func (n *Namespace) deleteRoute(r Route) {
 
 func (o AddRoutes) apply(s *Snapshot) error {
 	n := s.Here()
-	for _, r := range o.Routes {
+	for _, r := range ConnectedFirst(o.Routes) {
 		if err := n.addRoute(r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// ConnectedFirst orders routes so that a gateway's own route is there before those that
+// lead over it: routes without a gateway first, longer prefixes before shorter.
+func ConnectedFirst(routes []Route) []Route {
+	rank := func(r Route) int {
+		if r.Gateway().IsValid() {
+			return 1
+		}
+		return 0
+	}
+	out := slices.Clone(routes)
+	slices.SortStableFunc(out, func(a, b Route) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(b.Destination.Bits(), a.Destination.Bits()))
+	})
+	return out
 }
 
 func (n *Namespace) addRoute(r Route) error {

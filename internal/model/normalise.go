@@ -22,7 +22,7 @@ import (
 //
 // Written in one way: IPv6 addresses by number (the kernel's order has a meaning for
 // ties of source address selection only), IPv4 primaries before secondaries, and
-// defaults as themselves (scope global, IPv6 metric 1024, preference medium).
+// defaults as themselves (scope global, IPv6 metric 1024).
 func (n Namespace) Normalised() Namespace {
 	n = n.Clone()
 	for i := range n.Links {
@@ -110,9 +110,6 @@ func normaliseRoute(r *Route) {
 	}
 	if r.Is4() {
 		return
-	}
-	if r.Pref == "" {
-		r.Pref = "medium"
 	}
 	if r.Metric == 0 || r.Protocol == "ra" && r.IsDefault() && r.Metric == MetricInterimRA {
 		r.Metric = MetricRA
