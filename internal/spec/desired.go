@@ -89,7 +89,7 @@ type NIC struct {
 	// Owner is the user who may open the tap, by name or number; "" for nobody
 	// but who has CAP_NET_ADMIN.
 	Owner string
-	// MAC is "" where the file gives none; see [DeriveMAC].
+	// MAC is "" where the file gives none: one is chosen that is stable and unique.
 	MAC  model.MAC
 	DHCP bool
 	// Addresses with their prefix lengths, not masked, in the file's order.

@@ -66,7 +66,7 @@ func (d Diagnostic) String() string {
 
 // Excerpt is the line of the file with a caret below the place.
 func (d Diagnostic) Excerpt() string {
-	const before, after = 60, 40 // a long line is cut around the place
+	const before, after = 60, 60 // a long line is cut around the place
 	runes := []rune(d.source)
 	column := min(d.Column-1, len(runes))
 	from, to := max(0, column-before), min(len(runes), column+after)

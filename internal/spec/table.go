@@ -64,7 +64,7 @@ var machineObject = object{
 		{name: "kernel", kind: kindText, def: "linux.uml or linux on PATH", instead: []string{"binary", "linux"},
 			doc: "The User-Mode Linux binary. For vmm: uml.", examples: []string{"/usr/bin/linux.uml"}},
 		{name: "root", kind: kindText, def: RootEmbedded, instead: []string{"image", "disk", "rootfs"},
-			doc: "What the guest runs from: embedded; hostfs:DIR or the path of an image (not in this version).",
+			doc:   "What the guest runs from: embedded; hostfs:DIR or the path of an image (not in this version).",
 			words: []word{{RootEmbedded, "The guest inside this binary.", false}}},
 		{name: "args", kind: kindTexts, instead: []string{"append", "cmdline", "options", "arguments"},
 			doc: "Words to add to the guest kernel's command line. For vmm: uml.", examples: []string{"[quiet]"}},
