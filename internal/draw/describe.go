@@ -48,7 +48,7 @@ func describeSegment(s model.Segment) string {
 // describeInterface tells an interface: "eth0: host end in the bridge br0, wire end on
 // the LAN 198.18.0.0/24; 198.18.0.5/24".
 func describeInterface(w *model.Wiring, i model.Interface) string {
-	text := fmt.Sprintf("%s: host end %s, wire end %s", i.Name, describeEnd(w, i.HostEnd), describeEnd(w, i.WireEnd))
+	text := fmt.Sprintf("%s: host end %s, wire end %s", i.Name, describeEnd(w, i, i.HostEnd), describeEnd(w, i, i.WireEnd))
 	for n, a := range i.Addresses {
 		sep := ", "
 		if n == 0 {
@@ -62,7 +62,8 @@ func describeInterface(w *model.Wiring, i model.Interface) string {
 	return text + inWords(i.Change)
 }
 
-func describeEnd(w *model.Wiring, e model.End) string {
+// describeEnd tells what an end of an interface is in.
+func describeEnd(w *model.Wiring, self model.Interface, e model.End) string {
 	switch e.In {
 	case model.InStack:
 		if s := w.Stack(e.ID); s != nil {
@@ -75,7 +76,7 @@ func describeEnd(w *model.Wiring, e model.End) string {
 		case s.Kind == "bridge":
 			return "in the bridge " + s.Name
 		case s.Kind == "cable":
-			return "in a cable"
+			return "in a cable" + otherEnd(w, self, e)
 		default:
 			return strings.TrimSpace("on the LAN " + s.Name)
 		}
@@ -90,6 +91,18 @@ func describeEnd(w *model.Wiring, e model.End) string {
 		return "dangles"
 	}
 	return "in " + e.ID
+}
+
+// otherEnd tells where a cable leads: " to eth1 of web".
+func otherEnd(w *model.Wiring, self model.Interface, e model.End) string {
+	for _, i := range w.Interfaces {
+		if i.WireEnd == e && i.ID != self.ID {
+			if s := w.Stack(i.Stack); s != nil {
+				return " to " + i.Name + " of " + s.Name
+			}
+		}
+	}
+	return ""
 }
 
 func inWords(c model.Change) string {

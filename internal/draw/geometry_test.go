@@ -108,6 +108,13 @@ func flaws(s *draw.Scene) []string {
 			}
 		}
 	}
+	for i, a := range strokes {
+		for _, b := range strokes[i+1:] {
+			if a.what == "line cable" && b.what == a.what && a.group != b.group && a.y1 == b.y1 && a.y2 == b.y2 && a.y2-a.y1 == 2 && a.overlaps(b) {
+				bad("%v runs over %v", a, b)
+			}
+		}
+	}
 	for _, r := range append(append(boxes, plates...), strokes...) {
 		if r.x1 < 0 || r.y1 < 0 || r.x2 > s.Width || r.y2 > s.Height {
 			bad("%v is outside of the canvas %.0f x %.0f", r, s.Width, s.Height)

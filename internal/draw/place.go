@@ -35,10 +35,27 @@ func (g *graph) placeColumns() {
 		}
 		b.w = math.Ceil(max(x+m.Pad, b.head))
 	}
+	g.placeBoxes()
+	g.right = m.MinWidth - m.Margin
+	for _, b := range g.boxes {
+		g.right = max(g.right, b.x+b.w)
+	}
+	g.width = g.right + g.placeGutters() + m.Margin
+	g.bodyWidth = g.width
+}
+
+// placeBoxes fills rows with boxes. The rows below the first stand in reverse order:
+// then the cables that run down at the right turn into them without crossing.
+func (g *graph) placeBoxes() {
+	m := g.m
+	limit := g.o.MaxWidth
+	for _, b := range g.boxes {
+		limit = max(limit, b.w+2*m.Margin)
+	}
 	x := m.Margin
 	var r *row
 	for _, b := range g.boxes {
-		if r == nil || x+b.w+m.Margin > g.o.MaxWidth && len(r.boxes) > 0 {
+		if r == nil || x+b.w+m.Margin > limit {
 			r, x = &row{}, m.Margin
 			g.rows = append(g.rows, r)
 		}
@@ -49,12 +66,9 @@ func (g *graph) placeColumns() {
 		}
 		x += b.w + m.BoxGap
 	}
-	g.right = m.MinWidth - m.Margin
-	for _, b := range g.boxes {
-		g.right = max(g.right, b.x+b.w)
+	if len(g.rows) > 2 {
+		slices.Reverse(g.rows[1:])
 	}
-	g.width = g.right + g.placeGutters() + m.Margin
-	g.bodyWidth = g.width
 }
 
 // makeRoomForBusLabels widens the column beside whose pipe the label of a bus stands.

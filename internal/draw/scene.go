@@ -33,6 +33,7 @@ func (g *graph) scene(v *view) *Scene {
 		}
 	}
 	g.addHops(s)
+	s.Groups = append(s.Groups, g.joints(v)...)
 	if v.Legend {
 		parts, _ := g.keyParts(g.keyTop)
 		s.Groups = append(s.Groups, Group{ID: "key", Title: "Key", Parts: parts})
@@ -193,6 +194,23 @@ func (g *graph) barGroups(v *view) []Group {
 			Line{Points: []Point{{x1, y}, {x2, y}}, Style: Bar, Tone: -1},
 		}}
 		out = append(out, grp)
+	}
+	return out
+}
+
+// joints are where bars meet the pipes of the interfaces that they are on.
+func (g *graph) joints(v *view) []Group {
+	var out []Group
+	seen := map[*container]bool{}
+	for _, itf := range v.w.Interfaces {
+		i := g.byID[itf.ID]
+		if i == nil {
+			continue
+		}
+		if c := g.wireContainer(i, itf); c != nil && c.of != nil && c.of.tee == c && !seen[c] {
+			seen[c] = true
+			out = append(out, Group{ID: "joint:" + c.key, Parts: []Part{End{At: Point{c.of.x, c.of.y(c)}, Style: Joint, Tone: -1}}})
+		}
 	}
 	return out
 }

@@ -155,6 +155,8 @@ func (c *canvas) end(e draw.End) {
 	switch e.Style {
 	case draw.Dangling:
 		text = "○"
+	case draw.Joint:
+		text = "┼"
 	case draw.Ghost:
 		text, sgr = "◌", "33"
 	}
