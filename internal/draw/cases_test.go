@@ -175,6 +175,15 @@ func pods() *hostBuilder {
 	return b
 }
 
+// loop is a bridge over both halves of one veth pair.
+func loop() *hostBuilder {
+	b := newHost("loop").link(bridgeLink("br0"), "198.18.0.5/24")
+	for _, x := range [][2]string{{"veth0", "veth1"}, {"veth1", "veth0"}} {
+		b.link(model.Link{Name: x[0], Kind: model.Veth, Carrier: true, Master: "br0", Peer: &model.Ref{Name: x[1]}})
+	}
+	return b
+}
+
 // removal is a step in which a VM and its tap go.
 func removal() draw.Frame {
 	before := manyTaps(3, 3)
@@ -188,7 +197,7 @@ func cases() map[string]draw.Frame {
 	out := map[string]draw.Frame{"removal": removal(), "nothing": {Title: "No wiring at all"}}
 	for name, b := range map[string]*hostBuilder{
 		"long-names": longNames(), "two-lans": twoLANs(), "vlans": vlans(), "bond": bonded(), "zoo": zoo(),
-		"namespaces": namespaces(), "misplaced": misplaced(), "evil": evil(), "pods": pods(),
+		"namespaces": namespaces(), "misplaced": misplaced(), "evil": evil(), "pods": pods(), "loop": loop(),
 		"taps-6": manyTaps(6, 5), "taps-14": manyTaps(14, 10), "taps-1000": manyTaps(1000, 400), "no-interface": newHost("bare"),
 	} {
 		out[name] = frameOf(name, b)

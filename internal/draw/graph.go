@@ -62,6 +62,8 @@ type segment struct {
 	id, kind string
 	tone     int
 	label    float64 // width of its label
+	box      *box    // of a bridge's, whose bus it is
+	bus      *container
 	places   []lanPlace
 }
 
@@ -157,7 +159,8 @@ func (g *graph) addSegments(w *model.Wiring) {
 			g.segs[s.ID] = seg
 			switch b := g.boxOf[s.Stack]; {
 			case s.Kind == "bridge" && b != nil:
-				g.container(b, busKey(s.ID)).segment = seg
+				seg.box, seg.bus = b, g.container(b, busKey(s.ID))
+				seg.bus.segment = seg
 			default:
 				seg.kind = "lan"
 				g.lans = append(g.lans, seg)

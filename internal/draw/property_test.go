@@ -227,3 +227,35 @@ func TestOneWiringOnePicture(t *testing.T) {
 		}
 	})
 }
+
+// TestNonsenseIsDrawn feeds wirings that no kernel would have: loops, ends in things
+// that are not there, two of one id. They need not look well, but must not panic.
+func TestNonsenseIsDrawn(t *testing.T) {
+	id := rapid.SampledFrom([]string{"", "host", "vm:a", "vrf:b", "bridge:a", "bridge:b", "lan:a", "cable:a", "host/a", "host/b", "vm:a/c", "nowhere"})
+	in := rapid.SampledFrom([]string{"", model.InStack, model.InSegment, model.InInterface, model.InTunnel, model.InNothing, "odd"})
+	end := rapid.Custom(func(t *rapid.T) model.End { return model.End{In: in.Draw(t, "in"), ID: id.Draw(t, "id")} })
+	wiring := rapid.Custom(func(t *rapid.T) model.Wiring {
+		var w model.Wiring
+		for range rapid.IntRange(0, 4).Draw(t, "stacks") {
+			w.Stacks = append(w.Stacks, model.Stack{ID: id.Draw(t, "id"), Parent: id.Draw(t, "parent")})
+		}
+		for range rapid.IntRange(0, 5).Draw(t, "segments") {
+			w.Segments = append(w.Segments, model.Segment{ID: id.Draw(t, "id"), Kind: rapid.SampledFrom([]string{"", "lan", "bridge", "cable"}).Draw(t, "kind"), Stack: id.Draw(t, "stack")})
+		}
+		for range rapid.IntRange(0, 8).Draw(t, "interfaces") {
+			w.Interfaces = append(w.Interfaces, model.Interface{
+				ID: id.Draw(t, "id"), Name: "x", Stack: id.Draw(t, "stack"), HostEnd: end.Draw(t, "host end"), WireEnd: end.Draw(t, "wire end"),
+				Kind: rapid.SampledFrom([]model.Kind{model.Physical, model.Bridged, model.TapKind, model.Loopback}).Draw(t, "kind"),
+			})
+		}
+		return w
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		before := wiring.Draw(t, "before")
+		f := draw.Frame{Before: &before, Now: model.Compare(before, wiring.Draw(t, "now"))}
+		for _, o := range []draw.Options{{}, {FoldFrom: 2}, {FoldFrom: 2, Expand: []string{"all"}}} {
+			wellFormed(t, svg.Render(draw.Draw(o, f), svg.Options{}))
+		}
+		term.Render(term.Options{}, f)
+	})
+}

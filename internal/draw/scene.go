@@ -118,15 +118,14 @@ func (g *graph) segmentGroup(x *segment, seg model.Segment) Group {
 	name, rest := segmentLabel(g.m, seg)
 	grp := Group{ID: "segment:" + seg.ID, Title: describeSegment(seg), Change: seg.Change}
 	gone := seg.Change == model.Removed
-	if x.kind == "lan" {
+	if x.bus == nil {
 		for _, p := range x.places {
 			grp.Parts = append(grp.Parts, Line{Points: []Point{{p.x1, p.y}, {p.x2, p.y}}, Style: LANBus, Tone: -1, Dashed: gone})
 			grp.Parts = append(grp.Parts, g.segmentText(p.text, p.textY, seg.Change, LANText, -1, name, rest)...)
 		}
 		return grp
 	}
-	b := g.boxOf[seg.Stack]
-	c := b.busOf[busKey(seg.ID)]
+	b, c := x.box, x.bus
 	beside := c.labelBeside()
 	if beside == nil {
 		return grp

@@ -221,8 +221,11 @@ func (c *canvas) row(y int, o Options) string {
 	sgr := ""
 	for x := range end {
 		cl := c.at(x, y)
-		if o.Color && cl.sgr != sgr && cl.text != " " {
-			fmt.Fprintf(&b, "\x1b[0;%sm", cl.sgr)
+		if o.Color && cl.sgr != sgr && (cl.text != " " || strings.HasSuffix(sgr, ";9")) {
+			b.WriteString("\x1b[0m")
+			if cl.sgr != "" {
+				fmt.Fprintf(&b, "\x1b[%sm", strings.TrimPrefix(cl.sgr, ";"))
+			}
 			sgr = cl.sgr
 		}
 		if o.ASCII {
