@@ -1,0 +1,215 @@
+package spec
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// member and members are a JSON object that keeps its order: an editor offers the
+// keys as the table has them.
+type member struct {
+	name  string
+	value any
+}
+
+type members []member
+
+// MarshalJSON writes the members in their order.
+func (m members) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, e := range m {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		for j, v := range []any{e.name, e.value} {
+			if j == 1 {
+				b.WriteByte(':')
+			}
+			enc := json.NewEncoder(&b)
+			enc.SetEscapeHTML(false)
+			if err := enc.Encode(v); err != nil {
+				return nil, err
+			}
+		}
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// The patterns of single values; \s and classes as ECMA-262 and Go both read them.
+const (
+	linkPattern    = `^[^-\s/:%,="'\\][^\s/:%,="'\\]{0,14}$`
+	networkPattern = `^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`
+	machinePattern = `^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$`
+	userPattern    = `^[^-:\s/,][^:\s/,]*$`
+	sizePattern    = `^[0-9]+ *([kKmMgG][iI]?)?[bB]?$`
+	macPattern     = `^[0-9A-Fa-f][02468ACEace]([:-][0-9A-Fa-f]{2}){5}$`
+	octet          = `(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])`
+	addressPattern = `^(` + octet + `(\.` + octet + `){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$`
+	prefixPattern  = `^(` + octet + `(\.` + octet + `){3}/([0-9]|[12][0-9]|3[0-2])|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/[0-9]{1,3})$`
+)
+
+// Schema is the JSON Schema (draft 2020-12) of the file, for editors that complete
+// and check while one types. It sees what is wrong with a key or value by itself;
+// what does not go together only [Parse] sees.
+func Schema() []byte {
+	out := members{
+		{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+		{"$id", "urn:drawbridge:file"},
+		{"title", "drawbridge.yaml"},
+	}
+	out = append(out, root.schema()...)
+	var defs members
+	for _, o := range objects()[1:] {
+		defs = append(defs, member{o.name, o.schema()})
+	}
+	out = append(out, member{"$defs", defs})
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(out); err != nil {
+		panic(err) // the table holds nothing but strings
+	}
+	return b.Bytes()
+}
+
+func (o *object) schema() members {
+	var properties members
+	for i := range o.keys {
+		properties = append(properties, member{o.keys[i].name, o.keys[i].schema()})
+	}
+	out := members{{"description", o.doc}}
+	if o == &root {
+		out = append(out, member{"type", "object"}, member{"patternProperties", members{{"^x-", true}}})
+	} else {
+		out = append(out, member{"type", []string{"object", "null"}})
+	}
+	return append(out, member{"properties", properties}, member{"additionalProperties", false})
+}
+
+func (k *key) schema() members {
+	out := members{{"description", k.describe()}}
+	out = append(out, k.values()...)
+	if w := k.word(k.def); w != nil {
+		out = append(out, member{"default", k.def})
+	}
+	var examples []any
+	for _, text := range k.examples {
+		var v any
+		if err := yaml.Load([]byte(text), &v); err == nil {
+			examples = append(examples, v)
+		}
+	}
+	if examples != nil {
+		out = append(out, member{"examples", examples})
+	}
+	return out
+}
+
+// describe is the key's doc with its default.
+func (k *key) describe() string {
+	doc := k.doc
+	if k.notYet != "" {
+		doc += " Not in this version."
+	}
+	if k.def != "" {
+		doc += " Default: " + k.def + "."
+	}
+	return doc
+}
+
+// values is what the schema says of the key's value.
+func (k *key) values() members {
+	var forms []any
+	for _, w := range k.words {
+		doc := w.doc
+		if w.notYet {
+			doc += " Not in this version."
+		}
+		forms = append(forms, members{{"const", w.name}, {"description", doc}})
+	}
+	text := func(pattern string) members { return members{{"type", "string"}, {"pattern", pattern}} }
+	switch k.kind {
+	case kindTable:
+		return members{{"type", []string{"object", "null"}}, {"propertyNames", k.names.schema()}, {"additionalProperties", members{{"$ref", "#/$defs/" + k.entry.name}}}}
+	case kindWord:
+	case kindText:
+		forms = append(forms, text(`^.*\S.*$`))
+	case kindTexts:
+		forms = append(forms, members{{"type", "array"}, {"items", text(`^\S+$`)}})
+	case kindFlag:
+		forms = append(forms, members{{"type", "boolean"}})
+	case kindSize:
+		forms = append(forms, text(sizePattern), members{{"type", "integer"}, {"minimum", 0}})
+	case kindLink:
+		forms = append(forms, nameOfLink.schema())
+	case kindNetwork:
+		forms = append(forms, nameOfNetwork.schema())
+	case kindUser:
+		forms = append(forms, text(userPattern), members{{"type", "integer"}, {"minimum", 0}})
+	case kindMAC:
+		forms = append(forms, text(macPattern))
+	case kindAddress:
+		forms = append(forms, text(addressPattern))
+	case kindSubnet:
+		forms = append(forms, text(prefixPattern))
+	case kindPrefixes:
+		forms = append(forms, text(prefixPattern), members{{"type", "array"}, {"items", text(prefixPattern)}, {"minItems", 1}})
+	case kindAny:
+		return nil
+	}
+	if len(forms) == 1 {
+		return forms[0].(members)
+	}
+	return members{{"anyOf", forms}}
+}
+
+func (r nameRule) schema() members {
+	switch r {
+	case nameOfNetwork:
+		return members{{"type", "string"}, {"pattern", networkPattern}}
+	case nameOfMachine:
+		return members{{"type", "string"}, {"pattern", machinePattern}}
+	default:
+		return members{{"type", "string"}, {"pattern", linkPattern}, {"not", members{{"enum", reservedLinks}}}}
+	}
+}
+
+// reservedLinks are the names that checkLinkName refuses as a whole.
+var reservedLinks = []string{".", "..", "all", "default", "lo"}
+
+// kindWords say in the reference what a value looks like.
+func (k *key) shape() string {
+	var out []string
+	for _, w := range k.words {
+		if w.notYet {
+			continue
+		}
+		out = append(out, "`"+w.name+"`")
+	}
+	switch k.kind {
+	case kindTable:
+		out = append(out, "names, each with keys of "+k.entry.what)
+	case kindWord:
+	case kindTexts:
+		out = append(out, "a list of words")
+	case kindFlag:
+		out = append(out, "`true` or `false`")
+	case kindPrefixes:
+		out = append(out, "an address with its prefix length, or a list")
+	case kindText:
+		if k.words == nil {
+			out = append(out, k.kind.what())
+		}
+	case kindAny:
+		return "not in this version"
+	default:
+		out = append(out, k.kind.what())
+	}
+	return strings.Join(out, ", ")
+}
