@@ -30,6 +30,7 @@ const guardStart = 10 * time.Second
 
 // guardProcess is a guard as the guarded transaction sees it.
 type guardProcess struct {
+	pid      int
 	conn     *os.File
 	died     chan struct{}
 	released chan struct{}
@@ -62,7 +63,7 @@ func StartGuardProcess(s *Store, command string, args ...string) (Guard, error) 
 		ours.Close()
 		return nil, err
 	}
-	g := &guardProcess{conn: ours, died: make(chan struct{}), released: make(chan struct{})}
+	g := &guardProcess{pid: cmd.Process.Pid, conn: ours, died: make(chan struct{}), released: make(chan struct{})}
 	go g.reap(cmd)
 	ready := make(chan error, 1)
 	go func() {

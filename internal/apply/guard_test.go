@@ -14,7 +14,7 @@ import (
 
 // guarded is a transaction in the middle: half of its steps are done, its journal is
 // open, and a guard watches at the other end of the wire.
-func guarded(t *testing.T) (m *memory, before model.Snapshot, wire net.Conn, ended chan error) {
+func guarded(t *testing.T) (m *memory, store *Store, before model.Snapshot, wire net.Conn, ended chan error) {
 	t.Helper()
 	m, tx := site(t)
 	before = m.snap.Clone()
@@ -43,11 +43,8 @@ func guarded(t *testing.T) (m *memory, before model.Snapshot, wire net.Conn, end
 	if err != nil || strings.TrimSpace(string(buf[:n])) != wordReady {
 		t.Fatalf("guard says %q, %v", buf[:n], err)
 	}
-	guardStore = tx.Store
-	return m, before, wire, ended
+	return m, tx.Store, before, wire, ended
 }
-
-var guardStore *Store
 
 func end(t *testing.T, ended chan error) {
 	t.Helper()
@@ -62,7 +59,7 @@ func end(t *testing.T, ended chan error) {
 }
 
 func TestGuardRollsBackWhenTheTransactionDies(t *testing.T) {
-	m, before, wire, ended := guarded(t)
+	m, _, before, wire, ended := guarded(t)
 	wire.Close()
 	end(t, ended)
 	if !same(before, m.snap) {
@@ -71,7 +68,7 @@ func TestGuardRollsBackWhenTheTransactionDies(t *testing.T) {
 }
 
 func TestGuardLeavesWhatIsReleased(t *testing.T) {
-	m, before, wire, ended := guarded(t)
+	m, _, before, wire, ended := guarded(t)
 	fmt.Fprintln(wire, wordRelease)
 	end(t, ended)
 	if same(before, m.snap) {
@@ -80,7 +77,7 @@ func TestGuardLeavesWhatIsReleased(t *testing.T) {
 }
 
 func TestGuardRollsBackAtTheDeadline(t *testing.T) {
-	m, before, wire, ended := guarded(t)
+	m, _, before, wire, ended := guarded(t)
 	start := time.Now()
 	fmt.Fprintf(wire, "%s %d\n", wordHandOver, 300)
 	wire.Close()
@@ -93,12 +90,12 @@ func TestGuardRollsBackAtTheDeadline(t *testing.T) {
 func TestConfirmAndRollbackByWord(t *testing.T) {
 	for word, kept := range map[string]bool{"confirm": true, "rollback": false} {
 		t.Run(word, func(t *testing.T) {
-			m, before, wire, ended := guarded(t)
+			m, store, before, wire, ended := guarded(t)
 			fmt.Fprintf(wire, "%s %d\n", wordHandOver, 60000)
 			var left string
 			var err error
 			for range 50 {
-				if left, err = guardStore.Answer("left"); err == nil {
+				if left, err = store.Answer("left"); err == nil {
 					break
 				}
 				time.Sleep(20 * time.Millisecond)
@@ -106,18 +103,18 @@ func TestConfirmAndRollbackByWord(t *testing.T) {
 			if err != nil || left == "" {
 				t.Fatalf("left: %q %v", left, err)
 			}
-			if _, err := guardStore.Answer("nonsense"); err == nil {
+			if _, err := store.Answer("nonsense"); err == nil {
 				t.Error("an unknown word is no error")
 			}
-			if _, err := guardStore.Answer(word); err != nil {
+			if _, err := store.Answer(word); err != nil {
 				t.Fatal(err)
 			}
 			end(t, ended)
-			owned, _ := guardStore.Owned()
-			if same(before, m.snap) == kept || owned.Empty() == kept || guardStore.Interrupted() {
+			owned, _ := store.Owned()
+			if same(before, m.snap) == kept || owned.Empty() == kept || store.Interrupted() {
 				t.Errorf("kept=%v, owned %+v", !same(before, m.snap), owned)
 			}
-			if _, err := guardStore.Answer("left"); !errors.Is(err, ErrNothingPending) {
+			if _, err := store.Answer("left"); !errors.Is(err, ErrNothingPending) {
 				t.Errorf("afterwards: %v", err)
 			}
 		})

@@ -26,12 +26,17 @@ func (t *Transaction) rollBack(j *Journal, cause error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
 	defer cancel()
+	remade := map[string]int{}
 	for i := j.begun - 1; i >= 0; i-- {
 		for _, op := range j.Steps[i].Undo {
 			// The last step begun may not have been done at all: what its undo shall
 			// bring back may still be there, what it shall remove may be absent. The
 			// verification below tells whether that is all.
-			if _, err := t.do(ctx, withIndex(op, j.indexes[i])); err != nil && !errors.Is(err, model.ErrNotFound) && !errors.Is(err, model.ErrExists) {
+			index, err := t.do(ctx, withIndex(op, j.indexes[i]))
+			if index != 0 {
+				remade[op.Object()] = index
+			}
+			if err != nil && !errors.Is(err, model.ErrNotFound) && !errors.Is(err, model.ErrExists) {
 				f.Left = append(f.Left, fmt.Errorf("undo of %q: %w", j.Steps[i].Title, err))
 			}
 		}
@@ -39,7 +44,7 @@ func (t *Transaction) rollBack(j *Journal, cause error) error {
 	if err := t.verify(ctx, j.Before, operations(j.Steps[:j.begun])); err != nil {
 		f.Left = append(f.Left, err)
 	}
-	if err := t.Store.saveOwned(j.OwnedBefore); err != nil {
+	if err := t.Store.saveOwned(j.OwnedBefore.WithIndexes(remade)); err != nil {
 		f.Left = append(f.Left, err)
 	}
 	if len(f.Left) == 0 {

@@ -124,10 +124,8 @@ func (a *app) awaitConfirmation(ctx context.Context, s *session, before plan.Own
 		if errors.Is(err, apply.ErrNothingPending) {
 			break
 		}
-		if err != nil {
-			return err
-		}
-		if ms, err := strconv.Atoi(left); err == nil && isTerminal(a.err) {
+		// a guard that is busy rolling back does not answer: the next question tells
+		if ms, aerr := strconv.Atoi(left); err == nil && aerr == nil && isTerminal(a.err) {
 			fmt.Fprintf(a.err, "\r%4d s left ", (ms+999)/1000)
 		}
 		select {

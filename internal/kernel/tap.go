@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -112,10 +113,21 @@ func (k *Kernel) createTap(o model.CreateTap) error {
 		}
 		return keepTap(fd, o)
 	})
-	if err != nil || o.MTU == 0 {
+	if err != nil || o.MTU == 0 && o.MAC == "" {
 		return err
 	}
-	if err := k.setMTU(o.Name, o.MTU); err != nil {
+	mac, err := net.ParseMAC(string(o.MAC))
+	if err != nil && o.MAC != "" {
+		return fmt.Errorf("tap %s: MAC %s: %w", o.Name, o.MAC, model.ErrInvalid)
+	}
+	if err := k.changeLink(o.Name, 0, 0, func(m *message) {
+		if o.MTU != 0 {
+			m.u32(unix.IFLA_MTU, uint32(o.MTU))
+		}
+		if o.MAC != "" {
+			m.attr(unix.IFLA_ADDRESS, mac)
+		}
+	}); err != nil {
 		return errors.Join(err, k.deleteLink(model.DeleteLink{Name: o.Name}))
 	}
 	return nil

@@ -24,7 +24,7 @@ func (o CreateBridge) apply(s *Snapshot) error {
 }
 
 func (o CreateTap) apply(s *Snapshot) error {
-	return s.Here().addLink(Link{Name: o.Name, Kind: TapKind, MTU: o.MTU, Tap: &Tap{
+	return s.Here().addLink(Link{Name: o.Name, Kind: TapKind, MAC: o.MAC, MTU: o.MTU, Tap: &Tap{
 		Owner: o.Owner, OwnerName: o.OwnerName, Group: o.Group, GroupName: o.GroupName,
 		Persistent: true, VnetHeader: o.VnetHeader, MultiQueue: o.MultiQueue}})
 }

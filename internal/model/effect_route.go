@@ -78,7 +78,7 @@ func (n *Namespace) addRoute(r Route) error {
 			return refuse(r.Destination.String()+" via "+h.Gateway.String()+" dev "+h.Link, ErrInvalid)
 		}
 	}
-	if slices.ContainsFunc(n.Routes, func(o Route) bool { return SameRouteKey(o, r) && (r.Is4() || o.Link() == r.Link()) }) {
+	if slices.ContainsFunc(n.Routes, func(o Route) bool { return SameRouteKey(o, r) && o.Link() == r.Link() }) {
 		return refuse(r.Destination.String(), ErrExists)
 	}
 	n.Routes = append(n.Routes, r)

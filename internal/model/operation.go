@@ -34,7 +34,9 @@ type CreateBridge struct {
 // CreateTap makes a persistent tap that its owner and group may open without
 // CAP_NET_ADMIN (TUNSETIFF, TUNSETOWNER, TUNSETGROUP, TUNSETPERSIST), not yet up.
 type CreateTap struct {
-	Name       string  `json:"name"`
+	Name string `json:"name"`
+	// MAC of the host's end; "" lets the kernel choose at random.
+	MAC        MAC     `json:"mac,omitempty"`
 	Owner      *uint32 `json:"owner,omitempty"` // uid
 	OwnerName  string  `json:"owner_name,omitempty"`
 	Group      *uint32 `json:"group,omitempty"` // gid

@@ -53,9 +53,16 @@ func Commands(op model.Operation, style Style) []string {
 		if op.MultiQueue {
 			c += " multi_queue"
 		}
+		if op.MAC != "" {
+			return []string{c, fmt.Sprintf("ip link set %s address %s", op.Name, op.MAC)}
+		}
 		return []string{c}
 	case model.CreateVeth:
-		return []string{fmt.Sprintf("ip link add %s type veth peer name %s", op.Name, op.Peer.Name)}
+		c := "ip link add " + op.Name
+		if op.MAC != "" {
+			c += fmt.Sprintf(" address %s", op.MAC)
+		}
+		return []string{c + " type veth peer name " + op.Peer.Name}
 	case model.DeleteLink:
 		return []string{"ip link del " + op.Name}
 	case model.MoveLink:

@@ -96,7 +96,7 @@ func recreate(ns *model.Namespace, name string) model.Operations {
 			ops = append(ops, model.SetMaster{Link: p.Name, Master: name})
 		}
 	case model.TapKind:
-		ops = append(ops, model.CreateTap{Name: name, Owner: l.Tap.Owner, OwnerName: l.Tap.OwnerName, Group: l.Tap.Group,
+		ops = append(ops, model.CreateTap{Name: name, MAC: l.MAC, Owner: l.Tap.Owner, OwnerName: l.Tap.OwnerName, Group: l.Tap.Group,
 			GroupName: l.Tap.GroupName, VnetHeader: l.Tap.VnetHeader, MultiQueue: l.Tap.MultiQueue, MTU: l.MTU})
 	case model.Veth:
 		ops = append(ops, model.CreateVeth{Name: name, MAC: l.MAC, MTU: l.MTU, Peer: model.Ref{Name: model.PeerName(name)}})

@@ -49,14 +49,14 @@ func (b *builder) makeCable(c wantedCable) {
 	}
 	if c.transport == model.TransportVeth {
 		b.step("Make the veth pair "+c.link, fmt.Sprintf("It stands in for a tap: %s is the host's end of the cable, %s the end that %s gets.", c.link, model.PeerName(c.link), c.machine),
-			model.CreateVeth{Name: c.link, Peer: model.Ref{Name: model.PeerName(c.link)}})
+			model.CreateVeth{Name: c.link, MAC: portMAC(b.opt.Seed, c.link), Peer: model.Ref{Name: model.PeerName(c.link)}})
 		return
 	}
 	why := fmt.Sprintf("A tap is an interface whose wire end is a file descriptor: the host's end of a cable whose other end will be a VM's NIC. Until one holds it, %s dangles.", c.link)
 	if c.ownerName != "" {
 		why += fmt.Sprintf(" It belongs to %s, who can plug a VM into it without being root.", c.ownerName)
 	}
-	b.step("Make the tap "+c.link, why, model.CreateTap{Name: c.link, Owner: c.owner, OwnerName: c.ownerName,
+	b.step("Make the tap "+c.link, why, model.CreateTap{Name: c.link, MAC: portMAC(b.opt.Seed, c.link), Owner: c.owner, OwnerName: c.ownerName,
 		Group: c.group, GroupName: c.groupName, VnetHeader: c.machine != ""})
 }
 

@@ -117,6 +117,13 @@ func chooseMAC(seed, machine, nic string) model.MAC {
 	return model.MAC(fmt.Sprintf("02:%02x:%02x:%02x:%02x:%02x", sum[0], sum[1], sum[2], sum[3], sum[4]))
 }
 
+// portMAC is a stable address for the host's end of a cable. It is the highest of all:
+// a bridge without an explicit address takes the lowest of its ports, and must not
+// take this one.
+func portMAC(seed, link string) model.MAC {
+	return "fe" + chooseMAC(seed, "port", link)[2:]
+}
+
 func (b *builder) user(name string) (*uint32, string) {
 	return b.id(name, "user", b.opt.Users)
 }

@@ -1,0 +1,302 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"drawbridge/internal/kernel"
+	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
+	"drawbridge/internal/spec"
+	"drawbridge/internal/testnet"
+)
+
+// The matrix below runs real transactions with real guards, each a process of its
+// own: this test binary, told by its environment what to be.
+const roleVariable = "DRAWBRIDGE_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(roleVariable) {
+	case "transaction":
+		os.Exit(transactionProcess())
+	case "guard":
+		os.Exit(guardMain())
+	}
+	os.Exit(m.Run())
+}
+
+// faultCase tells a transaction process what to do, and where to be struck.
+type faultCase struct {
+	Namespace string
+	Dir       string
+	Down      bool   // undo an earlier up, instead of doing one
+	Fault     string // what happens; "" for nothing
+	At        int    // at which operation
+	After     bool   // after it was done, not before
+}
+
+const (
+	faultError     = "kernel error"
+	faultKillSelf  = "kill -9 of up"
+	faultKillGuard = "kill -9 of the guard"
+	faultKillBoth  = "kill -9 of both"
+	faultHangup    = "SIGHUP"
+)
+
+func (c faultCase) transaction(k *kernel.Kernel) *Transaction {
+	return &Transaction{Kernel: k, Machines: noMachines{},
+		Store: &Store{Dir: c.Dir, Identity: Identity{BootID: kernel.BootID(), Namespace: k.Inode()}}}
+}
+
+func transactionProcess() int {
+	var c faultCase
+	if err := json.Unmarshal([]byte(os.Getenv("DRAWBRIDGE_TEST_CASE")), &c); err != nil {
+		panic(err)
+	}
+	k, err := kernel.OpenNamed(c.Namespace)
+	if err != nil {
+		panic(err)
+	}
+	tx := c.transaction(k)
+	var guard *guardProcess
+	tx.StartGuard = func() (Guard, error) {
+		os.Setenv(roleVariable, "guard")
+		g, err := StartGuardProcess(tx.Store, os.Args[0])
+		if err == nil {
+			guard = g.(*guardProcess)
+		}
+		return g, err
+	}
+	if err := tx.Store.Lock(); err != nil {
+		panic(err)
+	}
+	now, err := tx.observe(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	owned, err := tx.Store.Owned()
+	if err != nil {
+		panic(err)
+	}
+	p, err := plan.Diff(now, faultWish(c.Down), owned, plan.Options{Seed: "seed"})
+	if err != nil {
+		panic(err)
+	}
+	tx.Kernel = &struck{Kernel: k, c: c, guard: func() int { return guard.pid }}
+	if err := tx.Run(context.Background(), p); err != nil {
+		fmt.Println(err)
+		return 3
+	}
+	return 0
+}
+
+func guardMain() int {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT)
+	var c faultCase
+	if err := json.Unmarshal([]byte(os.Getenv("DRAWBRIDGE_TEST_CASE")), &c); err != nil {
+		panic(err)
+	}
+	k, err := kernel.OpenNamed(c.Namespace)
+	if err != nil {
+		panic(err)
+	}
+	tx := c.transaction(k)
+	tx.Store.InheritLock(os.NewFile(4, "lock"))
+	if err := tx.Watch(context.Background(), os.NewFile(3, "wire")); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+}
+
+// struck is the real kernel, with a fault at one operation.
+type struck struct {
+	*kernel.Kernel
+	c     faultCase
+	n     int
+	guard func() int
+}
+
+func (s *struck) Do(ctx context.Context, op model.Operation) (int, error) {
+	n := s.n
+	s.n++
+	if n != s.c.At || s.c.Fault == "" {
+		return s.Kernel.Do(ctx, op)
+	}
+	if !s.c.After {
+		if err := s.strike(); err != nil {
+			return 0, err
+		}
+	}
+	index, err := s.Kernel.Do(ctx, op)
+	if err == nil && s.c.After {
+		err = s.strike()
+	}
+	return index, err
+}
+
+func (s *struck) strike() error {
+	self := os.Getpid()
+	switch s.c.Fault {
+	case faultError:
+		return errFault
+	case faultKillSelf:
+		_ = syscall.Kill(self, syscall.SIGKILL)
+	case faultKillGuard:
+		_ = syscall.Kill(s.guard(), syscall.SIGKILL)
+		time.Sleep(20 * time.Millisecond) // until it is reaped
+	case faultKillBoth:
+		_ = syscall.Kill(s.guard(), syscall.SIGKILL)
+		_ = syscall.Kill(self, syscall.SIGKILL)
+	case faultHangup:
+		_ = syscall.Kill(0, syscall.SIGHUP) // as a dying terminal does it, to the whole group
+		time.Sleep(time.Second)
+	}
+	return nil
+}
+
+type noMachines struct{}
+
+func (noMachines) List(context.Context) ([]model.Machine, error) { return nil, nil }
+func (noMachines) Do(context.Context, model.Operation) error     { return model.ErrInvalid }
+
+func faultWish(down bool) spec.Desired {
+	if down {
+		return spec.Desired{}
+	}
+	return spec.Desired{
+		Networks: []spec.Network{{Name: "lan", Mode: "bridged", Bridge: "br0", Uplink: "eth0", Host: spec.HostAddressing{Mode: "move"}}},
+		Taps:     []spec.Tap{{Name: "tap0", Network: "lan"}},
+	}
+}
+
+// faultSite is a host with an uplink, in namespaces of its own.
+func faultSite(t *testing.T) (*testnet.Net, faultCase) {
+	t.Helper()
+	testnet.RequireTap(t)
+	host, lan := testnet.New(t), testnet.New(t)
+	host.Veth("eth0", lan, "host0")
+	address := func(s string) model.Address {
+		return model.Address{Link: "eth0", Prefix: netip.MustParsePrefix(s), Origin: model.Static, Flags: model.AddressFlags{NoDAD: true}}
+	}
+	host.Must(
+		model.SetSetting{Path: "ipv4/conf/all/rp_filter", Value: "1"},
+		model.AddAddresses{Link: "eth0", Addresses: []model.Address{address("198.18.0.5/24"), address("198.18.0.6/24"), address("2001:db8::5/64")}},
+		model.AddRoutes{Routes: []model.Route{
+			{Table: model.TableMain, Type: "unicast", Destination: netip.MustParsePrefix("0.0.0.0/0"), Protocol: "static", Scope: "global", NextHops: []model.NextHop{{Link: "eth0", Gateway: netip.MustParseAddr("198.18.0.1")}}},
+			{Table: 100, Type: "unicast", Destination: netip.MustParsePrefix("198.18.9.0/24"), Protocol: "static", Scope: "global", Metric: 50, NextHops: []model.NextHop{{Link: "eth0", Gateway: netip.MustParseAddr("198.18.0.1")}}},
+			{Table: model.TableMain, Type: "unicast", Destination: netip.MustParsePrefix("::/0"), Protocol: "static", Scope: "global", Metric: 1024, NextHops: []model.NextHop{{Link: "eth0", Gateway: netip.MustParseAddr("2001:db8::1")}}},
+		}})
+	dir := t.TempDir()
+	return host, faultCase{Namespace: host.Name(), Dir: dir}
+}
+
+// run runs a case to its end: of the process, and of the guard that holds the lock.
+func (c faultCase) run(t *testing.T) (exit int, output string) {
+	t.Helper()
+	data, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), roleVariable+"=transaction", "DRAWBRIDGE_TEST_CASE="+string(data))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.CombinedOutput()
+	var exited *exec.ExitError
+	if err != nil && !errors.As(err, &exited) {
+		t.Fatal(err)
+	}
+	testnet.Eventually(t, func() error {
+		s := Store{Dir: c.Dir}
+		err := s.Lock()
+		s.Unlock()
+		return err
+	})
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// The fault matrix: every operation of up and of down, struck before and after by
+// everything that can happen. The host ends as it was or as it was wanted, never
+// between, and the exit code of the one that survives says which.
+func TestFaultMatrixOnTheRealKernel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("some 200 transactions with processes of their own")
+	}
+	host, c := faultSite(t)
+	before := host.Look().Normalised()
+	if exit, out := c.run(t); exit != 0 {
+		t.Fatalf("up without a fault: %d %s", exit, out)
+	}
+	wanted := host.Look().Normalised()
+	down := c
+	down.Down = true
+	if exit, out := down.run(t); exit != 0 {
+		t.Fatalf("down without a fault: %d %s", exit, out)
+	}
+	requireSame(t, "down without a fault", before, host.Look().Normalised())
+
+	cases := 0
+	for _, isDown := range []bool{false, true} {
+		start, goal := before, wanted
+		if isDown {
+			start, goal = wanted, before
+		}
+		for _, fault := range []string{faultError, faultKillSelf, faultKillGuard, faultKillBoth, faultHangup} {
+			for _, after := range []bool{false, true} {
+				for at := 0; ; at++ {
+					f := faultCase{Namespace: c.Namespace, Dir: c.Dir, Down: isDown, Fault: fault, At: at, After: after}
+					name := fmt.Sprintf("down=%v, %s, operation %d, after=%v", isDown, fault, at, after)
+					exit, out := f.run(t)
+					if exit == 0 { // past the last operation: nothing struck
+						requireSame(t, name, goal, host.Look().Normalised())
+						back := faultCase{Namespace: c.Namespace, Dir: c.Dir, Down: !isDown}
+						if exit, out := back.run(t); exit != 0 {
+							t.Fatalf("%s: the way back: %s", name, out)
+						}
+						break
+					}
+					cases++
+					if fault == faultKillBoth {
+						k := host.Kernel
+						if _, err := f.transaction(k).Recover(); err != nil {
+							t.Fatalf("%s: recover: %v", name, err)
+						}
+					}
+					requireSame(t, name+": "+out, start, host.Look().Normalised())
+					wantExit := map[string]int{faultError: 3, faultKillGuard: 3, faultKillSelf: -1, faultKillBoth: -1, faultHangup: -1}[fault]
+					if exit != wantExit {
+						t.Fatalf("%s: exit code %d, want %d: %s", name, exit, wantExit, out)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d single-fault cases, none ended between", cases)
+	if cases < 200 {
+		t.Errorf("only %d cases", cases)
+	}
+}
+
+func requireSame(t *testing.T, name string, want, got model.Namespace) {
+	t.Helper()
+	if !reflect.DeepEqual(want, got) {
+		w, _ := json.MarshalIndent(want, "", " ")
+		g, _ := json.MarshalIndent(got, "", " ")
+		dir := os.TempDir()
+		_ = os.WriteFile(filepath.Join(dir, "want-"+strconv.Itoa(os.Getpid())), w, 0o600)
+		_ = os.WriteFile(filepath.Join(dir, "got-"+strconv.Itoa(os.Getpid())), g, 0o600)
+		t.Fatalf("%s: neither as before nor as wanted; compare %s/want-%d and got-%[3]d", name, dir, os.Getpid())
+	}
+}
