@@ -45,7 +45,7 @@ func TestContract(t *testing.T) {
 
 func (s scenario) run(t *testing.T) {
 	real := testnet.New(t)
-	memory := fake.New(real.Look())
+	memory := fake.New(*real.Look())
 	for _, op := range s.start {
 		for _, k := range []doer{memory, real} {
 			if _, err := k.Do(t.Context(), op); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -369,8 +370,9 @@ func families(rs []model.Route) []uint8 {
 }
 
 // addRoutes adds routes, connected ones first so that the gateways of the others can
-// be reached. APPEND rather than EXCL: IPv4 allows routes of one prefix and metric by
-// several devices only so (fib_table_insert), and an equal one is EEXIST either way.
+// be reached. Another route of the same key by the same link is ErrExists, as ip-route(8)
+// has it; one by another link is a stranger's, and stays: APPEND puts ours behind it. (An
+// IPv6 route with a gateway becomes a further leg of a stranger's: fib6_add_rt2node.)
 func (k *Kernel) addRoutes(ctx context.Context, routes []model.Route) error {
 	index := k.indexes()
 	var errs []error
@@ -385,7 +387,11 @@ func (k *Kernel) addRoutes(ctx context.Context, routes []model.Route) error {
 			if familyOf(r.Destination.Addr()) != family || hasRoute(there, r) {
 				continue
 			}
-			m, err := encodeRoute(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, r, index)
+			if taken(there, r) {
+				errs = append(errs, fmt.Errorf("%s: %w", describe(r), model.ErrExists))
+				continue
+			}
+			m, err := encodeRoute(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, r, index)
 			if err != nil {
 				return fmt.Errorf("%s: %w", describe(r), err)
 			}
@@ -396,6 +402,11 @@ func (k *Kernel) addRoutes(ctx context.Context, routes []model.Route) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// taken: a link leads elsewhere for the same key.
+func taken(there []rawRoute, r model.Route) bool {
+	return slices.ContainsFunc(there, func(o rawRoute) bool { return model.SameRouteKey(o.Route, r) && o.Link() == r.Link() })
 }
 
 func hasRoute(there []rawRoute, r model.Route) bool { return findRoute(there, r) >= 0 }

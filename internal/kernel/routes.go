@@ -33,12 +33,23 @@ import (
 // SLAAC addresses run out hours later. The kernel adds its own at 1024 with the next
 // RA; ours goes by its lifetime.
 
+// Order: of several routes of one key the first is in force, for IPv6 as well unless its
+// neighbour is known to be dead (rt6_select). With a second uplink on an equal prefix, a
+// moved route must therefore stand where the old one stood. NLM_F_REPLACE does that, and
+// replaces the first of a key, whoever's that is (fib_table_insert, fib6_add_rt2node):
+// it is used where ours is the first, and else the new one is appended and the old one
+// deleted by its device.
+
 // move is one route on its way.
 type move struct {
-	old   rawRoute
-	fresh []byte // body of the new route; nil when the new one is there already
+	old rawRoute
+	// fresh is the new route's message; nil when the new route is there already.
+	fresh []byte
 	// replace: one message does it all. Else the old one is deleted afterwards.
 	replace bool
+	// twin is an equal new route behind the old one (the connected one that the kernel
+	// made by itself), which would make REPLACE fail (EEXIST): it goes first.
+	twin []byte
 }
 
 // moveRoutes makes each route leave by to instead of from. All messages of a family
@@ -90,21 +101,26 @@ func (k *Kernel) moveFamily(there []rawRoute, wanted []model.Route, o model.Move
 		if err != nil {
 			return fmt.Errorf("%s: %w", describe(r), err)
 		}
+		if m.twin != nil {
+			send(unix.RTM_DELROUTE, 0, m.twin, r)
+		}
 		switch {
 		case m.replace:
 			send(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, m.fresh, r)
-		default:
-			if m.fresh != nil {
-				send(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, m.fresh, r)
-			}
-			if m.old.body != nil {
-				send(unix.RTM_DELROUTE, 0, m.old.body, r)
-			}
+			continue
+		case m.fresh != nil:
+			send(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, m.fresh, r)
+		}
+		if m.old.body != nil {
+			send(unix.RTM_DELROUTE, 0, m.old.body, r)
 		}
 	}
 	var errs []error
 	for i, err := range k.rt.doAll(ms) {
-		if !isErrno(err, unix.ESRCH) {
+		// ESRCH: the old one went by itself. EEXIST of an added one: an equal one came
+		// meanwhile, or two routes became one (an RA's own and its stand-in).
+		added := native.Uint16(ms[i].b[6:])&unix.NLM_F_APPEND != 0
+		if !isErrno(err, unix.ESRCH) && !(added && isErrno(err, unix.EEXIST)) {
 			errs = append(errs, refusal(describe(which[i]), err))
 		}
 	}
@@ -114,10 +130,9 @@ func (k *Kernel) moveFamily(there []rawRoute, wanted []model.Route, o model.Move
 // planMove decides how one route gets to its new link, from what is there now.
 func planMove(there []rawRoute, r model.Route, o model.MoveRoutes, from, to int, index func(string) (int, error)) (move, error) {
 	target := model.Moved([]model.Route{r}, o.From, o.To)[0]
-	arrived := findRoute(there, target) >= 0
-	i := findRoute(there, r)
+	arrived, i := findRoute(there, target), findRoute(there, r)
 	if i < 0 {
-		if arrived {
+		if arrived >= 0 {
 			return move{}, nil // done before
 		}
 		// It is gone from its old link (an undo, after the link was down): as it was noted.
@@ -127,27 +142,43 @@ func planMove(there []rawRoute, r model.Route, o model.MoveRoutes, from, to int,
 		}
 		return move{fresh: m.b[unix.SizeofNlMsghdr:]}, nil
 	}
-	old := there[i]
-	if arrived {
-		return move{old: old}, nil
+	m := move{old: there[i], replace: target.Metric == r.Metric && isFirst(there, i)}
+	if arrived >= 0 {
+		if !m.replace || !hasStranger(there, i, arrived) {
+			m.replace = false
+			return m, nil // behind the old one, and next in force
+		}
+		m.twin = there[arrived].body
 	}
-	fresh, err := patchRoute(old, target, from, to)
-	if err != nil {
-		return move{}, err
-	}
-	return move{old: old, fresh: fresh, replace: target.Metric == r.Metric && unique(there, old.Route)}, nil
+	var err error
+	m.fresh, err = patchRoute(m.old, target, from, to)
+	return m, err
 }
 
-// unique tells whether a route is the only one of its key. NLM_F_REPLACE replaces the
-// first of a key, whoever's that is (fib_table_insert, fib6_add_rt2node).
-func unique(there []rawRoute, r model.Route) bool {
-	n := 0
-	for i := range there {
-		if model.SameRouteKey(there[i].Route, r) {
-			n++
+// isFirst tells whether a route is the one that NLM_F_REPLACE would replace.
+func isFirst(there []rawRoute, i int) bool {
+	for j := range i {
+		if model.SameRouteKey(there[j].Route, there[i].Route) && multipathable(there[j].Route) == multipathable(there[i].Route) {
+			return false
 		}
 	}
-	return n == 1
+	return true
+}
+
+// hasStranger tells whether a third route shares the key of two.
+func hasStranger(there []rawRoute, i, j int) bool {
+	for n := range there {
+		if n != i && n != j && model.SameRouteKey(there[n].Route, there[i].Route) {
+			return true
+		}
+	}
+	return false
+}
+
+// multipathable is rt6_qualify_for_ecmp: REPLACE keeps IPv6 routes that can be a leg
+// apart from those that cannot. IPv4 makes no difference.
+func multipathable(r model.Route) bool {
+	return !r.Is4() && r.Gateway().IsValid() && r.Protocol != "ra"
 }
 
 // patchRoute copies a route's message with its devices exchanged, so that attributes

@@ -113,13 +113,13 @@ func (n *Net) Must(ops ...model.Operation) {
 }
 
 // Look observes the namespace.
-func (n *Net) Look() model.Namespace {
+func (n *Net) Look() *model.Namespace {
 	n.t.Helper()
 	ns, err := n.Observe(context.Background())
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return ns
+	return &ns
 }
 
 // Veth makes a pair, link here and peer there, both up, and waits until they are.
