@@ -43,6 +43,7 @@ func StartDetached(ctx context.Context, o Options) error {
 		ExtraFiles:  []*os.File{w},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
+	keepDescriptors()
 	err = cmd.Start()
 	_ = w.Close()
 	if err != nil {

@@ -110,6 +110,7 @@ func (l *Lab) Stop() error {
 // launch starts the supervisor. The thread that does so is kept for as long as the
 // supervisor lives, since PR_SET_PDEATHSIG watches the parent's *thread* (prctl(2)).
 func (l *Lab) launch() error {
+	keepDescriptors()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socketpair: %w", err)
@@ -138,6 +139,12 @@ func (l *Lab) launch() error {
 		return refusal(err)
 	}
 	return nil
+}
+
+// keepDescriptors marks every descriptor but the standard ones close-on-exec. What a
+// careless parent left open (a pipe that it waits on) would else live as long as the lab.
+func keepDescriptors() {
+	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) // Linux 5.11; without it we are as careless
 }
 
 func supervisorCommand(inner *os.File) *exec.Cmd {

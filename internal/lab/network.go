@@ -6,6 +6,7 @@ import (
 	"log"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,7 +41,35 @@ func buildNetwork(ctx context.Context, o Options, logger *log.Logger) (*network,
 			return nil, fmt.Errorf("%s in namespace %s: %s: %w", a.do.Op(), a.namespace, a.do.Object(), err)
 		}
 	}
+	if err := n.settle(ctx); err != nil {
+		return nil, err
+	}
 	return n, n.startServices(ctx, o, logger)
+}
+
+// settle waits until every address can be used, and then lets the kernel detect
+// duplicates as it does on every machine.
+func (n *network) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	for _, name := range namespaceNames() {
+		for {
+			ns, err := n.kernels[name].Observe(ctx)
+			if err != nil {
+				return fmt.Errorf("observe namespace %s: %w", name, err)
+			}
+			if !slices.ContainsFunc(ns.Addresses, func(a model.Address) bool { return a.Flags.Tentative }) {
+				break
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+	for _, a := range settled() {
+		if _, err := n.kernels[a.namespace].Do(ctx, a.do); err != nil {
+			return fmt.Errorf("%s in namespace %s: %s: %w", a.do.Op(), a.namespace, a.do.Object(), err)
+		}
+	}
+	return nil
 }
 
 // startServices opens every socket inside its namespace: a socket stays in the one

@@ -24,19 +24,12 @@ func openTerminal(size windowSize) (master, slave *os.File, err error) {
 		return nil, nil, fmt.Errorf("unlock the terminal: %w", err)
 	}
 	// TIOCGPTPEER opens the other side without its path, which may be another one
-	// in this mount namespace (ioctl_tty(2)).
-	peer, err := unix.IoctlRetInt(fd, unix.TIOCGPTPEER)
-	if err != nil || peer <= 0 {
-		n, nerr := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-		if nerr != nil {
-			return nil, nil, fmt.Errorf("terminal: %w", nerr)
-		}
-		peer, err = unix.Open(fmt.Sprintf("/dev/pts/%d", n), unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return nil, nil, fmt.Errorf("terminal /dev/pts/%d: %w", n, err)
-		}
+	// in this mount namespace; its argument are the flags of open(2): ioctl_tty(2).
+	peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		return nil, nil, fmt.Errorf("open the other side of the terminal: %w", errno)
 	}
-	slave = os.NewFile(uintptr(peer), "terminal")
+	slave = os.NewFile(peer, "terminal")
 	_ = setSize(master, size)
 	return master, slave, nil
 }

@@ -73,8 +73,6 @@ func topology(o Options) []act {
 		act{routerNS, model.CreateVeth{Name: "eth1", MAC: "02:db:00:00:01:01", Peer: model.Ref{Namespace: farNS, Name: "eth0"}, PeerMAC: "02:db:00:00:01:02"}},
 		act{routerNS, model.SetSetting{Path: "ipv4/ip_forward", Value: "1"}},
 		act{routerNS, model.SetSetting{Path: "ipv6/conf/all/forwarding", Value: "1"}},
-		// Its link-local address is at once there to send advertisements from.
-		act{routerNS, model.SetSetting{Path: "ipv6/conf/eth0/dad_transmits", Value: "0"}},
 	)
 	hostRA := "0"
 	if o.HostAcceptsRA {
@@ -113,6 +111,7 @@ func stack(namespace, link string, p4, p6 netip.Prefix, gateways ...netip.Addr) 
 		{Link: link, Prefix: p6, Scope: "global", Origin: model.Static, Flags: model.AddressFlags{NoDAD: true}},
 	}
 	acts := []act{
+		{namespace, acceptDAD(link, "0")}, // until it is up, see settle
 		{namespace, model.SetUp{Link: link, Up: true}},
 		{namespace, model.AddAddresses{Link: link, Addresses: addresses}},
 	}
@@ -131,4 +130,19 @@ func stack(namespace, link string, p4, p6 netip.Prefix, gateways ...netip.Addr) 
 		acts = append(acts, act{namespace, model.AddRoutes{Routes: routes}})
 	}
 	return acts
+}
+
+// settled is what is done when the addresses can be used.
+func settled() []act {
+	return []act{
+		{routerNS, acceptDAD("eth0", "1")}, {routerNS, acceptDAD("eth1", "1")}, {farNS, acceptDAD("eth0", "1")},
+		{neighbourNS, acceptDAD("eth0", "1")}, {hostNS, acceptDAD(hostUplink, "1")},
+	}
+}
+
+// acceptDAD switches duplicate address detection of a link on or off. Off, its
+// link-local address can be used at once: neighbour discovery and advertisements are
+// sent from it, and else wait a random time of up to a second (addrconf_dad_kick).
+func acceptDAD(link, value string) model.SetSetting {
+	return model.SetSetting{Path: "ipv6/conf/" + link + "/accept_dad", Value: value}
 }

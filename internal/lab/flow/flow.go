@@ -87,12 +87,7 @@ func (t Target) run(ctx context.Context, inside Inside, warmed func(), begin <-c
 	r := Result{Name: t.Name, Namespace: t.Namespace, Network: t.Network, Address: t.Address}
 	var once sync.Once
 	defer once.Do(warmed)
-	var conn net.Conn
-	err := inside(t.Namespace, func() (err error) {
-		d := net.Dialer{Timeout: warmUp}
-		conn, err = d.DialContext(ctx, t.Network, netip.AddrPortFrom(t.Address, EchoPort).String())
-		return err
-	})
+	conn, err := t.dial(ctx, inside)
 	if err == nil {
 		defer conn.Close()
 		err = greet(conn)
@@ -112,6 +107,21 @@ func (t Target) run(ctx context.Context, inside Inside, warmed func(), begin <-c
 		r.Error = err.Error()
 	}
 	return r
+}
+
+// dial tries for a while: who answers may only just be starting.
+func (t Target) dial(ctx context.Context, inside Inside) (conn net.Conn, err error) {
+	to := netip.AddrPortFrom(t.Address, EchoPort).String()
+	for end := time.Now().Add(warmUp); ; time.Sleep(20 * time.Millisecond) {
+		err = inside(t.Namespace, func() (err error) {
+			d := net.Dialer{Deadline: end}
+			conn, err = d.DialContext(ctx, t.Network, to)
+			return err
+		})
+		if err == nil || ctx.Err() != nil || time.Now().After(end) {
+			return conn, err
+		}
+	}
 }
 
 // greet sends probes until the first answer, so that address resolution is over
