@@ -49,7 +49,7 @@ func describeSegment(s model.Segment) string {
 // the LAN 198.18.0.0/24; 198.18.0.5/24".
 func describeInterface(w *model.Wiring, i model.Interface) string {
 	text := fmt.Sprintf("%s: host end %s, wire end %s", i.Name, describeEnd(w, i, i.HostEnd), describeEnd(w, i, i.WireEnd))
-	for n, a := range i.Addresses {
+	for n, a := range i.TellingAddresses() {
 		sep := ", "
 		if n == 0 {
 			sep = "; "

@@ -106,7 +106,7 @@ func segmentLabel(m *Metrics, s model.Segment) (name, rest string) {
 // addressLines are the lines beside a host end.
 func (g *graph) addressLines(itf model.Interface, legend bool) [][]run {
 	var lines [][]run
-	for _, a := range itf.Addresses {
+	for _, a := range itf.TellingAddresses() {
 		addr := run{a.Address.String(), AddressText, a.Status == "misplaced" || a.Change == model.Removed, a.Change}
 		note := addressNote(a)
 		switch {

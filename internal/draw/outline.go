@@ -32,7 +32,7 @@ func Outline(f Frame) []OutlineLine {
 	list := func(e model.End) {
 		for _, itf := range at[e] {
 			add(1, markSpace(itf.Change)+itf.Name+":", "wire end "+describeEnd(&f.Now, itf, itf.WireEnd))
-			for _, a := range itf.Addresses {
+			for _, a := range itf.TellingAddresses() {
 				add(2, strings.TrimSpace(markSpace(a.Change)+a.Address.String()+" "+addressNote(a)))
 			}
 			if itf.Detail != "" {

@@ -30,15 +30,7 @@ func Compare(before, after Wiring) Wiring {
 
 func sameInterface(x, y Interface) bool {
 	return x.HostEnd == y.HostEnd && x.WireEnd == y.WireEnd && x.Up == y.Up && x.MTU == y.MTU && x.MAC == y.MAC &&
-		x.Declared == y.Declared && x.Owner == y.Owner && x.Detail == y.Detail && sameAddresses(x.Addresses, y.Addresses)
-}
-
-// sameAddresses leaves the link-local ones out: the kernel makes them in its own time.
-func sameAddresses(x, y []WiredAddress) bool {
-	keep := func(as []WiredAddress) []WiredAddress {
-		return slices.DeleteFunc(slices.Clone(as), func(a WiredAddress) bool { return a.Origin == LinkLocal })
-	}
-	return slices.Equal(keep(x), keep(y))
+		x.Declared == y.Declared && x.Owner == y.Owner && x.Detail == y.Detail && slices.Equal(x.TellingAddresses(), y.TellingAddresses())
 }
 
 func compareLists[T any](before, after []T, of func(*T) (string, *Change), same func(x, y T) bool) []T {

@@ -10,7 +10,13 @@ import (
 // Wire makes the wiring of a snapshot. Loopback devices are left out, and so is a
 // VM's half of a veth pair: it is drawn as the VM's NIC.
 func Wire(s Snapshot) Wiring {
-	b := wirer{s: &s, nics: map[Ref]nicOf{}, w: Wiring{Version: WiringVersion}}
+	b := wirer{s: &s, nics: map[Ref]nicOf{}, links: map[Ref]*Link{}, segments: map[string]bool{}, defaults: map[string]*Route{}, w: Wiring{Version: WiringVersion}}
+	for i := range s.Namespaces {
+		ns := &s.Namespaces[i]
+		for j := range ns.Links {
+			b.links[Ref{ns.Name, ns.Links[j].Name}] = &ns.Links[j]
+		}
+	}
 	b.collectMachines()
 	for i := range s.Namespaces {
 		b.addStack(&s.Namespaces[i], i == 0)
@@ -30,6 +36,11 @@ type wirer struct {
 	s    *Snapshot
 	w    Wiring
 	nics map[Ref]nicOf
+	// links of all namespaces, and the ids of the segments so far: there may be
+	// thousands of either.
+	links    map[Ref]*Link
+	segments map[string]bool
+	defaults map[string]*Route // of each stack
 	// machines are the snapshot's, and those that are only known as holders of a tap.
 	machines []Machine
 }
@@ -108,6 +119,7 @@ func (b *wirer) addStack(ns *Namespace, first bool) {
 	if first {
 		st.Name, st.Kind, st.System = b.s.Host, "host", b.s.System
 	}
+	b.defaults[id] = ns.DefaultRoute()
 	b.w.Stacks = append(b.w.Stacks, st)
 	for _, l := range ns.Links {
 		if l.Kind == VRF {
@@ -149,7 +161,7 @@ func (b *wirer) isMachineHalf(ns *Namespace, l *Link) bool {
 }
 
 func (b *wirer) hostEnd(ns *Namespace, l *Link, stack string) End {
-	m := ns.Link(l.Master)
+	m := b.links[Ref{ns.Name, l.Master}]
 	switch {
 	case m == nil:
 		return End{InStack, stack}
@@ -190,7 +202,7 @@ func (b *wirer) wireEnd(ns *Namespace, l *Link, stack string) End {
 		}
 		return End{In: InTunnel}
 	}
-	if m := ns.Link(l.Master); m != nil && (m.Kind == Bond || m.Kind == Team) {
+	if m := b.links[Ref{ns.Name, l.Master}]; m != nil && (m.Kind == Bond || m.Kind == Team) {
 		ref.Name = m.Name // its wire is the bond's: they are one link to the LAN
 	}
 	if !l.Carrier {
@@ -204,7 +216,7 @@ func (b *wirer) wireEnd(ns *Namespace, l *Link, stack string) End {
 // namespace that was not observed.
 func (b *wirer) vethEnd(ref Ref, l *Link) End {
 	if l.Peer != nil && l.Peer.Name != "" {
-		if ns := b.s.Namespace(l.Peer.Namespace); ns != nil && ns.Link(l.Peer.Name) != nil {
+		if b.links[*l.Peer] != nil {
 			a, z := ref.String(), l.Peer.String()
 			if NaturalCompare(z, a) < 0 {
 				a = z
@@ -225,24 +237,24 @@ func (b *wirer) vethEnd(ref Ref, l *Link) End {
 // carriesDefault tells whether a port is the way out of its bridge: the bridge has
 // the MAC of the uplink that was plugged into it.
 func (b *wirer) carriesDefault(ref Ref) bool {
-	ns := b.s.Namespace(ref.Namespace)
-	l := ns.Link(ref.Name)
-	m := ns.Link(l.Master)
+	l := b.links[ref]
+	m := b.links[Ref{ref.Namespace, l.Master}]
 	return m != nil && m.MAC != "" && m.MAC == l.MAC
 }
 
 func (b *wirer) cable(name string) End {
-	id := "cable:" + name
-	if b.w.Segment(id) == nil {
-		b.w.Segments = append(b.w.Segments, Segment{ID: id, Kind: "cable"})
-	}
-	return End{InSegment, id}
+	return b.segment("cable:"+name, "cable")
 }
 
 func (b *wirer) lan(ref Ref) End {
-	id := "lan:" + ref.String()
-	if b.w.Segment(id) == nil {
-		b.w.Segments = append(b.w.Segments, Segment{ID: id, Kind: "lan"})
+	return b.segment("lan:"+ref.String(), "lan")
+}
+
+// segment is an end in a segment, which is made when it is first met.
+func (b *wirer) segment(id, kind string) End {
+	if !b.segments[id] {
+		b.segments[id] = true
+		b.w.Segments = append(b.w.Segments, Segment{ID: id, Kind: kind})
 	}
 	return End{InSegment, id}
 }
@@ -326,22 +338,35 @@ func detailOf(l *Link) string {
 // nameSegments gives each segment the subnets and the gateway of its broadcast
 // domain, as the stacks plugged into it know them.
 func (b *wirer) nameSegments() {
+	type known struct {
+		subnets []netip.Prefix
+		gateway netip.Addr
+	}
 	domain := b.domains()
+	names := map[string]*known{}
+	for _, itf := range b.w.Interfaces {
+		if itf.HostEnd.In != InStack || itf.WireEnd.In != InSegment {
+			continue
+		}
+		root := domain(itf.WireEnd.ID)
+		k := names[root]
+		if k == nil {
+			k = &known{}
+			names[root] = k
+		}
+		for _, a := range itf.Addresses {
+			if a.Origin != LinkLocal && !a.Address.IsSingleIP() && !slices.Contains(k.subnets, a.Address.Masked()) {
+				k.subnets = append(k.subnets, a.Address.Masked())
+			}
+		}
+		if gw := b.gatewayBy(itf); gw.IsValid() && !k.gateway.IsValid() {
+			k.gateway = gw
+		}
+	}
 	for i := range b.w.Segments {
 		seg := &b.w.Segments[i]
-		root := domain(seg.ID)
-		for _, itf := range b.w.Interfaces {
-			if itf.HostEnd.In != InStack || itf.WireEnd.In != InSegment || domain(itf.WireEnd.ID) != root {
-				continue
-			}
-			for _, a := range itf.Addresses {
-				if a.Origin != LinkLocal && a.Status != "misplaced" && !slices.Contains(seg.Subnets, a.Address.Masked()) && !a.Address.IsSingleIP() {
-					seg.Subnets = append(seg.Subnets, a.Address.Masked())
-				}
-			}
-			if gw := b.gatewayBy(itf); gw.IsValid() && !seg.Gateway.IsValid() {
-				seg.Gateway = gw
-			}
+		if k := names[domain(seg.ID)]; k != nil {
+			seg.Subnets, seg.Gateway = slices.Clone(k.subnets), k.gateway
 		}
 		if seg.Kind == "lan" && len(seg.Subnets) > 0 {
 			seg.Name = seg.Subnets[0].String()
@@ -372,14 +397,8 @@ func (b *wirer) domains() func(string) string {
 
 // gatewayBy is the default gateway that the interface's own stack reaches by it.
 func (b *wirer) gatewayBy(itf Interface) netip.Addr {
-	for i := range b.s.Namespaces {
-		ns := &b.s.Namespaces[i]
-		if stackID(ns, i == 0) != itf.Stack {
-			continue
-		}
-		if r := ns.DefaultRoute(); r != nil && r.Link() == itf.Name {
-			return r.Gateway()
-		}
+	if r := b.defaults[itf.Stack]; r != nil && r.Link() == itf.Name {
+		return r.Gateway()
 	}
 	return netip.Addr{}
 }

@@ -1,6 +1,9 @@
 package model
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // WiringVersion is the version of the wiring's JSON form. It rises when a reader
 // of the old form would misread the new one; new fields alone do not raise it.
@@ -70,6 +73,12 @@ type Interface struct {
 	// Declared: wanted by the configuration, not yet a device in the guest.
 	Declared bool   `json:"declared,omitempty"`
 	Change   Change `json:"change,omitempty"`
+}
+
+// TellingAddresses leaves out the link-local addresses: the kernel gives one to every
+// interface, so they tell a reader nothing about this one.
+func (i Interface) TellingAddresses() []WiredAddress {
+	return slices.DeleteFunc(slices.Clone(i.Addresses), func(a WiredAddress) bool { return a.Origin == LinkLocal })
 }
 
 // Where an end can be.

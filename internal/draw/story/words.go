@@ -37,7 +37,7 @@ func Words(before, after model.Wiring) []string {
 		case i.Change == model.Altered && was != nil:
 			out = append(out, altered(&w, *was, i)...)
 		}
-		for _, a := range i.Addresses {
+		for _, a := range i.TellingAddresses() {
 			switch {
 			case i.Change == model.Removed:
 			case a.Change == model.Added:
