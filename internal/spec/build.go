@@ -80,7 +80,7 @@ func (b *builder) freeBridge() string {
 }
 
 func (b *builder) network(e entry) {
-	n := &network{usable: true}
+	n := &network{usable: !e.bad}
 	n.Name, n.Network.Pos = e.name, e.Pos
 	n.Mode = Bridged
 	if mode, given := e.fields.get("mode"); given {

@@ -20,14 +20,15 @@ const (
 // Code is the kind of a finding, for programs.
 type Code string
 
-// The codes. The JSON schema finds unknown keys, wrong types and most bad values
-// too; it knows nothing of the others.
+// The codes. The JSON schema finds unknown keys, wrong types and bad values too;
+// it knows nothing of the others.
 const (
 	CodeSyntax    Code = "syntax"        // not YAML, or more of it than a file needs
 	CodeUnknown   Code = "unknown-key"   // a key that no table has
 	CodeDuplicate Code = "duplicate-key" // a key that stands there twice
 	CodeType      Code = "wrong-type"    // a list where a word belongs
-	CodeValue     Code = "bad-value"     // wrong by itself: a bad address, a name too long
+	CodeValue     Code = "bad-value"     // not written as such a value is
+	CodeUnfit     Code = "unfit-value"   // well written, and of no use: the address of a network itself
 	CodeNotYet    Code = "not-yet"       // known, and not in this version
 	CodeConflict  Code = "conflict"      // good by itself, wrong with the rest of the file
 )

@@ -94,6 +94,17 @@ func (k *key) word(name string) *word {
 	return nil
 }
 
+// wordsOfToday are the words that this version carries out.
+func (k *key) wordsOfToday() []string {
+	var out []string
+	for _, w := range k.words {
+		if !w.notYet {
+			out = append(out, w.name)
+		}
+	}
+	return out
+}
+
 func (k *key) wordNames() []string {
 	var out []string
 	for _, w := range k.words {

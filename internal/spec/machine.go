@@ -55,11 +55,11 @@ func (b *builder) memory(m *Machine, e entry) {
 		if v.size >= 32 && v.size < 1<<20 && v.text == formatSize(v.size) {
 			hint = "did you mean " + v.text + "M?"
 		}
-		b.errorf(v.at, CodeConflict, hint, "%s bytes of memory: the guest's kernel does not start with so little", v.text)
+		b.errorf(v.at, CodeUnfit, hint, "the guest's kernel does not start with %d bytes of memory", v.size)
 	case v.size%memoryPageSize != 0:
-		b.errorf(v.at, CodeConflict, "for example "+formatSize(v.size>>20<<20), "%d bytes are no whole number of pages", v.size)
+		b.errorf(v.at, CodeUnfit, "for example "+formatSize(v.size>>20<<20), "%d bytes are no whole number of pages", v.size)
 	case v.size < tightMemory:
-		b.warnf(v.at, CodeConflict, "64M is a good value", "%s of memory is tight: the guest's kernel may not start every time", formatSize(v.size))
+		b.warnf(v.at, CodeUnfit, "64M is a good value", "%s of memory is tight: the guest's kernel may not start every time", formatSize(v.size))
 	}
 }
 
@@ -92,7 +92,7 @@ func (b *builder) arg(a placedText) {
 		}
 	}
 	if from != "" {
-		b.errorf(a.at, CodeConflict, "leave it out", "%s= is made from %s", name, from)
+		b.errorf(a.at, CodeUnfit, "leave it out", "%s= is made from %s", name, from)
 	}
 }
 

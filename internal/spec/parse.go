@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -27,7 +29,7 @@ func Parse(name string, data []byte) (Desired, Diagnostics) {
 	p := &parser{file: name, lines: splitLines(data)}
 	var want Desired
 	if doc := p.load(data); doc != nil {
-		file := p.object(doc, at{Pos: p.pos(doc)}, &root)
+		file, _ := p.object(doc, at{Pos: p.pos(doc)}, &root)
 		want = p.build(file)
 	}
 	p.found.sort()
@@ -51,8 +53,9 @@ type at struct {
 
 // under is the place of a key below this one.
 func (a at) under(name string, pos Pos) at {
-	if strings.ContainsAny(name, ". \t\n[]\"") || name == "" {
-		name = fmt.Sprintf("%q", name)
+	unclear := func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune(`. []"`, r) }
+	if name == "" || strings.ContainsFunc(name, unclear) {
+		name = strconv.Quote(clip(name))
 	}
 	if a.path != "" {
 		name = a.path + "." + name

@@ -3,6 +3,8 @@ package spec
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -42,6 +44,7 @@ func (m members) MarshalJSON() ([]byte, error) {
 
 // The patterns of single values; \s and classes as ECMA-262 and Go both read them.
 const (
+	textPattern    = `^.*\S.*$`
 	linkPattern    = `^[^-\s/:%,="'\\][^\s/:%,="'\\]{0,14}$`
 	networkPattern = `^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`
 	machinePattern = `^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$`
@@ -134,34 +137,27 @@ func (k *key) values() members {
 		forms = append(forms, members{{"const", w.name}, {"description", doc}})
 	}
 	text := func(pattern string) members { return members{{"type", "string"}, {"pattern", pattern}} }
+	single := text(k.pattern())
 	switch k.kind {
 	case kindTable:
 		return members{{"type", []string{"object", "null"}}, {"propertyNames", k.names.schema()}, {"additionalProperties", members{{"$ref", "#/$defs/" + k.entry.name}}}}
 	case kindWord:
-	case kindText:
-		forms = append(forms, text(`^.*\S.*$`))
 	case kindTexts:
 		forms = append(forms, members{{"type", "array"}, {"items", text(`^\S+$`)}})
 	case kindFlag:
 		forms = append(forms, members{{"type", "boolean"}})
 	case kindSize:
-		forms = append(forms, text(sizePattern), members{{"type", "integer"}, {"minimum", 0}})
+		forms = append(forms, single, members{{"type", "integer"}, {"minimum", 0}})
 	case kindLink:
 		forms = append(forms, nameOfLink.schema())
-	case kindNetwork:
-		forms = append(forms, nameOfNetwork.schema())
 	case kindUser:
-		forms = append(forms, text(userPattern), members{{"type", "integer"}, {"minimum", 0}})
-	case kindMAC:
-		forms = append(forms, text(macPattern))
-	case kindAddress:
-		forms = append(forms, text(addressPattern))
-	case kindSubnet:
-		forms = append(forms, text(prefixPattern))
+		forms = append(forms, single, members{{"type", "integer"}, {"minimum", 0}})
 	case kindPrefixes:
-		forms = append(forms, text(prefixPattern), members{{"type", "array"}, {"items", text(prefixPattern)}, {"minItems", 1}})
+		forms = append(forms, single, members{{"type", "array"}, {"items", single}, {"minItems", 1}})
 	case kindAny:
 		return nil
+	default:
+		forms = append(forms, single)
 	}
 	if len(forms) == 1 {
 		return forms[0].(members)
@@ -169,28 +165,76 @@ func (k *key) values() members {
 	return members{{"anyOf", forms}}
 }
 
-func (r nameRule) schema() members {
+// pattern is what one text of the kind looks like.
+func (k *key) pattern() string {
+	switch k.kind {
+	case kindText:
+		return textPattern
+	case kindSize:
+		return sizePattern
+	case kindLink:
+		return linkPattern
+	case kindNetwork:
+		return networkPattern
+	case kindUser:
+		return userPattern
+	case kindMAC:
+		return macPattern
+	case kindAddress:
+		return addressPattern
+	case kindSubnet, kindPrefixes:
+		return prefixPattern
+	default:
+		return ""
+	}
+}
+
+func (r nameRule) pattern() string {
 	switch r {
 	case nameOfNetwork:
-		return members{{"type", "string"}, {"pattern", networkPattern}}
+		return networkPattern
 	case nameOfMachine:
-		return members{{"type", "string"}, {"pattern", machinePattern}}
+		return machinePattern
 	default:
-		return members{{"type", "string"}, {"pattern", linkPattern}, {"not", members{{"enum", reservedLinks}}}}
+		return linkPattern
 	}
+}
+
+func (r nameRule) schema() members {
+	out := members{{"type", "string"}, {"pattern", r.pattern()}}
+	if r == nameOfLink {
+		out = append(out, member{"not", members{{"enum", reservedLinks}}})
+	}
+	return out
+}
+
+// code tells a value that is not written right, which the schema refuses too, from
+// one that is, and cannot be used all the same.
+func (k *key) code(text string) Code {
+	if k.kind == kindLink {
+		return nameOfLink.code(text)
+	}
+	if k.kind != kindWord && regexp.MustCompile(k.pattern()).MatchString(text) {
+		return CodeUnfit
+	}
+	return CodeValue
+}
+
+func (r nameRule) code(name string) Code {
+	if regexp.MustCompile(r.pattern()).MatchString(name) && (r != nameOfLink || !slices.Contains(reservedLinks, name)) {
+		return CodeUnfit
+	}
+	return CodeValue
 }
 
 // reservedLinks are the names that checkLinkName refuses as a whole.
 var reservedLinks = []string{".", "..", "all", "default", "lo"}
 
-// kindWords say in the reference what a value looks like.
+// shape says in the reference what a value looks like.
 func (k *key) shape() string {
 	var out []string
-	for _, w := range k.words {
-		if w.notYet {
-			continue
-		}
-		out = append(out, "`"+w.name+"`")
+	for _, w := range k.wordsOfToday() {
+		out = append(out, "`"+w+"`")
 	}
 	switch k.kind {
 	case kindTable:

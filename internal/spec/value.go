@@ -79,12 +79,12 @@ func (p *parser) scalar(k *key, n *yaml.Node, v *value) bool {
 	if !isText(n) && (!number || !numberIsFine) {
 		hint := ""
 		switch {
-		case n.Kind == yaml.ScalarNode && n.Tag != "!!null":
+		case n.Kind == yaml.ScalarNode && n.Tag != "!!null" && (k.kind == kindText || k.kind == kindLink || k.kind == kindNetwork):
 			hint = "put it in quotes if it is meant"
 		case k.examples != nil:
 			hint = "for example " + k.name + ": " + k.examples[0]
 		case k.words != nil:
-			hint = "one of " + strings.Join(k.wordNames(), ", ")
+			hint = "one of " + strings.Join(k.wordsOfToday(), ", ")
 		}
 		p.errorf(v.at, CodeType, hint, "%s is %s, not %s", k.name, k.kind.what(), describe(n))
 		return false
@@ -99,26 +99,20 @@ func (p *parser) scalar(k *key, n *yaml.Node, v *value) bool {
 	}
 	problem, hint := k.read(v)
 	if problem != "" {
-		p.errorf(v.at, CodeValue, hint, "%s", problem)
+		p.errorf(v.at, k.code(v.text), hint, "%s", problem)
 	}
 	return problem == ""
 }
 
 func (p *parser) notYet(k *key, a at, word string) {
-	var have []string
-	for _, w := range k.words {
-		if !w.notYet {
-			have = append(have, w.name)
-		}
-	}
-	p.errorf(a, CodeNotYet, "in this version: "+strings.Join(have, ", "), "%s: %s is not there yet", k.name, word)
+	p.errorf(a, CodeNotYet, "in this version: "+strings.ReplaceAll(k.shape(), "`", ""), "%s is not there yet", word)
 }
 
 // read turns v.text into what the key's kind says. It returns what is wrong with it.
 func (k *key) read(v *value) (problem, hint string) {
 	switch k.kind {
 	case kindWord:
-		hint = "one of " + strings.Join(k.wordNames(), ", ")
+		hint = "one of " + strings.Join(k.wordsOfToday(), ", ")
 		if near := nearest(v.text, k.wordNames()); near != "" {
 			hint = "did you mean " + near + "?"
 		}
@@ -133,7 +127,7 @@ func (k *key) read(v *value) (problem, hint string) {
 		return nameOfNetwork.check(v.text)
 	case kindUser:
 		if v.text == "" || strings.ContainsAny(v.text, ": \t\n/,") || v.text[0] == '-' {
-			return fmt.Sprintf("no name of a %s: %s", k.name, quote(v.text)), "a name as in the first column of getent passwd or getent group, or a number"
+			return "not the name of a user or group: " + quote(v.text), "a name as in the first column of getent passwd or getent group, or a number"
 		}
 	case kindSize:
 		v.size, problem, hint = parseSize(v.text)
@@ -248,7 +242,7 @@ func (p *parser) prefix(k *key, n *yaml.Node, here at, inList bool, v *value) bo
 		return false
 	}
 	if problem, hint := checkHostPrefix(prefix); problem != "" {
-		p.errorf(here, CodeValue, hint, "%s", problem)
+		p.errorf(here, k.code(n.Value), hint, "%s", problem)
 		return false
 	}
 	v.prefixes = append(v.prefixes, placed{here, prefix})
@@ -270,7 +264,7 @@ func (p *parser) badPrefix(k *key, text string, here at, hint string) {
 			hint = "did you mean " + near + "?"
 		}
 	}
-	p.errorf(here, CodeValue, hint, "%s", message)
+	p.errorf(here, k.code(text), hint, "%s", message)
 }
 
 // The parsers of single values return what is wrong, and a hint.
@@ -310,10 +304,10 @@ func parseSubnet(s string) (netip.Prefix, string, string) {
 func checkHostPrefix(n netip.Prefix) (problem, hint string) {
 	a := n.Addr()
 	switch {
-	case n.Bits() == 0:
-		return n.String() + ": a prefix length of 0 is the whole internet", "write the network's length: " + a.String() + "/24"
 	case a.IsUnspecified(), a.IsMulticast(), a.IsLoopback(), a.Is4In6(), a.Is4() && a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return a.String() + " is not the address of one host", ""
+	case n.Bits() == 0:
+		return n.String() + ": a prefix length of 0 is the whole internet", "write the network's length: " + a.String() + "/24"
 	case a.BitLen()-n.Bits() < 2:
 		return "", "" // RFC 3021, RFC 6164: both addresses of a /31 are hosts; a /32 is one
 	case n.Masked().Addr() == a:

@@ -22,20 +22,22 @@ type entry struct {
 	at     // the name's
 	name   string
 	fields fields
+	bad    bool // no mapping: refused already
 }
 
-// object reads a mapping by its table of keys.
-func (p *parser) object(n *yaml.Node, a at, o *object) fields {
-	out := fields{}
-	n, ok := p.resolve(n, a)
+// object reads a mapping by its table of keys; ok tells whether it is one.
+func (p *parser) object(n *yaml.Node, a at, o *object) (out fields, ok bool) {
+	out = fields{}
+	n, ok = p.resolve(n, a)
 	if !ok {
-		return out
+		return out, false
 	}
 	if n.Kind != yaml.MappingNode {
-		if n.Tag != "!!null" { // "web:" is a web with nothing but defaults
+		ok = n.Tag == "!!null" // "web:" is a web with nothing but defaults
+		if !ok {
 			p.errorf(a, CodeType, "write its keys below it: "+strings.Join(o.keyNames(), ", "), "%s is a mapping of keys, not %s", o.what, describe(n))
 		}
-		return out
+		return out, ok
 	}
 	for _, pair := range p.pairs(n, a) {
 		k := o.key(pair.name)
@@ -45,13 +47,13 @@ func (p *parser) object(n *yaml.Node, a at, o *object) fields {
 		case k == nil:
 			p.unknown(a.under(pair.name, pair.Pos), pair.name, o)
 		case k.notYet != "":
-			p.errorf(a.under(pair.name, pair.Pos), CodeNotYet, "leave it out; a later version has it", "%s is not there yet: %s", pair.name, k.notYet)
+			p.errorf(a.under(pair.name, pair.Pos), CodeNotYet, "leave it out", "not there yet: %s", k.notYet)
 			out[k.name] = value{at: here, bad: true}
 		default:
 			out[k.name] = p.value(k, pair.node, here)
 		}
 	}
-	return out
+	return out, true
 }
 
 // table reads a mapping of names of the user's choice to objects.
@@ -66,9 +68,11 @@ func (p *parser) table(k *key, n *yaml.Node, a at) []entry {
 	for _, pair := range p.pairs(n, a) {
 		e := entry{at: a.under(pair.name, pair.Pos), name: pair.name}
 		if problem, hint := k.names.check(pair.name); problem != "" {
-			p.errorf(e.at, CodeValue, hint, "%s", problem)
+			p.errorf(e.at, k.names.code(pair.name), hint, "%s", problem)
 		}
-		e.fields = p.object(pair.node, a.under(pair.name, pair.value.Pos), k.entry)
+		var ok bool
+		e.fields, ok = p.object(pair.node, a.under(pair.name, pair.value.Pos), k.entry)
+		e.bad = !ok
 		out = append(out, e)
 	}
 	return out
@@ -150,6 +154,10 @@ func (p *parser) merge(n *yaml.Node, a at, depth int) []pair {
 		}
 		return out
 	}
+	if depth == maxDepth {
+		p.errorf(a, CodeSyntax, "take the << out of the mapping that it is in", "<< leads back to itself")
+		return nil
+	}
 	p.errorf(a, CodeType, "write <<: *anchor, or <<: [*one, *other]", "<< merges mappings, not %s", describe(n))
 	return nil
 }
@@ -221,6 +229,8 @@ func describe(n *yaml.Node) string {
 	switch n.Tag {
 	case "!!null":
 		return "nothing"
+	case "!!timestamp":
+		return "the date " + clip(n.Value)
 	case "!!bool":
 		return "the truth value " + n.Value
 	case "!!int", "!!float":
