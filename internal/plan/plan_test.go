@@ -175,9 +175,11 @@ func TestUplinksThatCannotBeBridged(t *testing.T) {
 			n.Links = append(n.Links, model.Link{Name: "virbr0", Kind: model.Bridged})
 			n.Link("eth0").Master = "virbr0"
 		}, "is a port of virbr0 already"},
-		"wireless":      {func(n *model.Namespace) { n.Link("eth0").Kind = model.Wireless }, "access point"},
-		"macvlan on it": {func(n *model.Namespace) { n.Links = append(n.Links, model.Link{Name: "mv0", Kind: model.Macvlan, Parent: &model.Ref{Name: "eth0"}}) }, "carries mv0"},
-		"no default":    {func(n *model.Namespace) { n.Routes = nil }, "no default route"},
+		"wireless": {func(n *model.Namespace) { n.Link("eth0").Kind = model.Wireless }, "access point"},
+		"macvlan on it": {func(n *model.Namespace) {
+			n.Links = append(n.Links, model.Link{Name: "mv0", Kind: model.Macvlan, Parent: &model.Ref{Name: "eth0"}})
+		}, "carries mv0"},
+		"no default": {func(n *model.Namespace) { n.Routes = nil }, "no default route"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := host()
