@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -108,7 +109,7 @@ func (p *parser) pairs(n *yaml.Node, a at) []pair {
 		}
 		lines[name] = pos.Line
 		if kn.Tag == "!!merge" {
-			merged = append(merged, p.merge(n.Content[i+1], at{pos, a.path}, 0)...)
+			merged = append(merged, p.merge(n.Content[i+1], at{pos, a.path}, []*yaml.Node{n})...)
 			continue
 		}
 		out = append(out, p.pair(pos, name, n.Content[i+1]))
@@ -129,34 +130,35 @@ func (p *parser) pair(pos Pos, name string, n *yaml.Node) pair {
 }
 
 // merge lists what a << brings in: a mapping's keys, or those of a list of mappings,
-// the first of which wins.
-func (p *parser) merge(n *yaml.Node, a at, depth int) []pair {
+// the first of which wins. inside are the mappings that it is merged into.
+func (p *parser) merge(n *yaml.Node, a at, inside []*yaml.Node) []pair {
 	n, ok := p.resolve(n, a)
 	if !ok {
 		return nil
 	}
-	if depth < maxDepth && n.Kind == yaml.MappingNode {
+	if slices.Contains(inside, n) || len(inside) > maxDepth {
+		p.errorf(a, CodeSyntax, "take the << out of the mapping that it is in", "<< leads back to itself")
+		return nil
+	}
+	inside = append(inside[:len(inside):len(inside)], n)
+	if n.Kind == yaml.MappingNode {
 		var out, inner []pair
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			kn := n.Content[i]
 			if kn.Tag == "!!merge" {
-				inner = append(inner, p.merge(n.Content[i+1], a, depth+1)...)
+				inner = append(inner, p.merge(n.Content[i+1], a, inside)...)
 			} else if kn.Kind == yaml.ScalarNode && kn.Value != "" {
 				out = append(out, p.pair(p.pos(kn), kn.Value, n.Content[i+1]))
 			}
 		}
 		return append(out, inner...)
 	}
-	if depth == 0 && n.Kind == yaml.SequenceNode {
+	if len(inside) == 2 && n.Kind == yaml.SequenceNode {
 		var out []pair
 		for _, c := range n.Content {
-			out = append(out, p.merge(c, a, depth+1)...)
+			out = append(out, p.merge(c, a, inside)...)
 		}
 		return out
-	}
-	if depth == maxDepth {
-		p.errorf(a, CodeSyntax, "take the << out of the mapping that it is in", "<< leads back to itself")
-		return nil
 	}
 	p.errorf(a, CodeType, "write <<: *anchor, or <<: [*one, *other]", "<< merges mappings, not %s", describe(n))
 	return nil
