@@ -35,7 +35,6 @@ func States() []State {
 	ns := cabled.Here()
 	ns.Link("tap0").Carrier = true
 	cabled.Machines = []model.Machine{vm(model.MachineNIC{Name: "eth1", MAC: guestMAC, Link: model.Ref{Name: "tap0"}})}
-	hostOnly(&cabled)
 
 	made := cabled.Clone()
 	bridge(&made)
@@ -48,7 +47,7 @@ func States() []State {
 		{"1-host-alone", "1 · The host alone", "eth0 has its host end in the host; its wire end dangles: no cable, no carrier.", alone, false},
 		{"2-host-on-lan", "2 · The host on its LAN", "Plugged in, eth0's wire end is on the LAN: the host reaches its neighbours.", onLAN, false},
 		{"3-vm-dangling", "3 · A tap and a VM, not yet joined", "tap0 exists, but nobody holds its wire end. The VM is up; its eth1 is declared only: no device yet.", dangling, false},
-		{"4-vm-cabled", "4 · The VM is cabled to tap0", "tap0 and eth1 are the two ends of one virtual Ethernet. With an address on each, host and VM can talk: host-only.", cabled, false},
+		{"4-vm-cabled", "4 · The VM is cabled to tap0", "tap0 and eth1 are the two ends of one virtual Ethernet. Given an address each, host and VM can talk: host-only.", cabled, false},
 		{"5-bridge-made", "5 · The bridge is made", "br0 is an empty virtual LAN inside the host; the interface br0 is the host's own way into it.", made, false},
 		{"6-bridged", "6 · Bridged: the VM is a host of the LAN", "The host ends of eth0 and tap0 moved into br0's virtual LAN. The host's addresses live on br0 now; left on eth0 they would be misplaced.", bridged, false},
 	}
@@ -123,20 +122,6 @@ func vm(nic model.MachineNIC) model.Machine {
 	return model.Machine{Name: "web", VMM: "uml", State: "running", NICs: []model.MachineNIC{nic}}
 }
 
-// hostOnly puts an address on either end of the cable.
-func hostOnly(s *model.Snapshot) {
-	ns := s.Here()
-	ns.Addresses = append(ns.Addresses, address("tap0", "198.18.8.1/30", model.Static))
-	s.Machine("web").Inside = inside(address("eth1", "198.18.8.2/30", model.Static))
-}
-
-func inside(a model.Address) *model.Namespace {
-	return &model.Namespace{
-		Links:     []model.Link{{Name: "eth1", Kind: model.Physical, MAC: guestMAC, MTU: 1500, Up: true, Carrier: true}},
-		Addresses: []model.Address{a},
-	}
-}
-
 func bridge(s *model.Snapshot) {
 	ns := s.Here()
 	ns.Links = append(ns.Links, model.Link{Name: "br0", Kind: model.Bridged, MAC: hostMAC, MTU: 1500, Up: true, Bridge: &model.Bridge{}})
@@ -148,7 +133,12 @@ func enslave(s *model.Snapshot) {
 	ns := s.Here()
 	ns.Link("eth0").Master, ns.Link("tap0").Master = "br0", "br0"
 	ns.Link("br0").Carrier = true
-	ns.Addresses = []model.Address{address("br0", "198.18.0.5/24", model.Static), address("br0", "2001:db8::5/64", model.Static)}
+	for i := range ns.Addresses {
+		ns.Addresses[i].Link = "br0"
+	}
 	ns.Routes = []model.Route{defaultRoute("br0")}
-	s.Machine("web").Inside = inside(address("eth1", "198.18.0.100/24", model.DHCP))
+	s.Machine("web").Inside = &model.Namespace{
+		Links:     []model.Link{{Name: "eth1", Kind: model.Physical, MAC: guestMAC, MTU: 1500, Up: true, Carrier: true}},
+		Addresses: []model.Address{address("eth1", "198.18.0.100/24", model.DHCP)},
+	}
 }
