@@ -2,8 +2,8 @@ package kernel
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
+	"net"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -291,21 +291,11 @@ func formatMAC(v []byte) model.MAC {
 	return model.MAC(out)
 }
 
+// parseMAC reads the colon form of 6 bytes.
 func parseMAC(m model.MAC) ([]byte, error) {
-	b := make([]byte, 0, 6)
-	s := string(m)
-	for i := 0; i < len(s); i += 3 {
-		if i+2 > len(s) || i+2 < len(s) && s[i+2] != ':' {
-			return nil, fmt.Errorf("hardware address %q: %w", m, model.ErrInvalid)
-		}
-		c, err := hex.DecodeString(s[i : i+2])
-		if err != nil {
-			return nil, fmt.Errorf("hardware address %q: %w", m, model.ErrInvalid)
-		}
-		b = append(b, c...)
-	}
-	if len(b) != 6 {
-		return nil, fmt.Errorf("hardware address %q: %w: 6 bytes are wanted", m, model.ErrInvalid)
+	b, err := net.ParseMAC(string(m))
+	if err != nil || len(b) != 6 || m[2] != ':' {
+		return nil, fmt.Errorf("hardware address %q: %w: six pairs of hexadecimal digits with colons are wanted", m, model.ErrInvalid)
 	}
 	return b, nil
 }

@@ -20,6 +20,7 @@ type rawNeighbour struct {
 	dst           []byte
 	mac           model.MAC
 	vlan          uint16
+	rank          int // of its link, see sortFDB
 }
 
 // neighbourHeader is struct ndmsg.

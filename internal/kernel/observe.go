@@ -1,9 +1,11 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os/user"
+	"slices"
 	"strconv"
 	"time"
 
@@ -217,11 +219,26 @@ func (r *reading) namespace() model.Namespace {
 	for _, nb := range r.neighbours {
 		n.Neighbours = append(n.Neighbours, nb.neighbour(r.name(nb.index)))
 	}
+	r.sortFDB(n.Links)
 	n.FDB = make([]model.FDBEntry, 0, len(r.fdb))
 	for _, e := range r.fdb {
 		n.FDB = append(n.FDB, e.fdbEntry(r.name(e.index), r.name(e.master)))
 	}
 	return n
+}
+
+// sortFDB brings thousands of entries near their final order by numbers, which leaves
+// little for the comparison of names in Sort.
+func (r *reading) sortFDB(links []model.Link) {
+	slices.SortFunc(links, func(a, b model.Link) int { return model.NaturalCompare(a.Name, b.Name) })
+	rank := make(map[int]int, len(links))
+	for i, l := range links {
+		rank[l.Index] = i
+	}
+	for i := range r.fdb {
+		r.fdb[i].rank = rank[r.fdb[i].index]
+	}
+	slices.SortFunc(r.fdb, func(a, b rawNeighbour) int { return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.mac, b.mac)) })
 }
 
 func (r *reading) link(l *rawLink) model.Link {
