@@ -123,7 +123,7 @@ func systemName() string {
 
 // options are the facts that a plan needs beside the snapshot.
 func (s *session) options(want spec.Desired) plan.Options {
-	o := plan.Options{Users: map[string]uint32{}, Groups: map[string]uint32{}, Seed: seed(), NoTaps: s.kernel.CanMakeTap() != nil}
+	o := plan.Options{Users: map[string]uint32{}, Groups: map[string]uint32{}, Seed: seed(), NoTaps: s.kernel.CanMakeTap() != nil, NoRedirect: s.kernel.CanRedirect() != nil}
 	addUser := func(name string) {
 		if u, err := user.Lookup(name); err == nil {
 			if id, err := strconv.ParseUint(u.Uid, 10, 32); err == nil {

@@ -49,6 +49,10 @@ func (k *Kernel) Do(ctx context.Context, op model.Operation) (index int, err err
 		err = k.copyNeighbours(ctx, o.From, o.To)
 	case model.WaitUp:
 		err = k.waitUp(ctx, o)
+	case model.RedirectIngress:
+		err = k.redirectIngress(o)
+	case model.EndRedirect:
+		err = k.endRedirect(o.From)
 	case model.SetSetting:
 		err = k.setSetting(o)
 	default:

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,9 @@ type Kernel struct {
 	rt    *conn
 	// bell hears of changes while a namespace is observed.
 	bell *conn
+
+	mu           sync.Mutex
+	redirections map[string]redirection // by the link whose frames they take
 }
 
 // Open opens the network namespace of the calling thread.
@@ -87,6 +91,9 @@ func OpenPath(path string) (*Kernel, error) {
 // Close closes the sockets and lets go of the namespace.
 func (k *Kernel) Close() error {
 	var errs []error
+	for from := range k.redirections {
+		errs = append(errs, k.endRedirect(from))
+	}
 	for _, c := range []*conn{k.rt, k.bell} {
 		if c != nil {
 			errs = append(errs, c.close())

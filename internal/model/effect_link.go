@@ -178,3 +178,15 @@ func (o WaitUp) apply(s *Snapshot) error {
 	}
 	return nil
 }
+
+func (o RedirectIngress) apply(s *Snapshot) error {
+	n := s.Here()
+	if _, err := n.mustLink(o.From); err != nil {
+		return err
+	}
+	_, err := n.mustLink(o.To)
+	return err
+}
+
+// EndRedirect leaves nothing in the snapshot, as its beginning did.
+func (o EndRedirect) apply(*Snapshot) error { return nil }

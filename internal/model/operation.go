@@ -144,6 +144,19 @@ type WaitUp struct {
 	Timeout int    `json:"timeout_ms"`
 }
 
+// RedirectIngress takes what arrives at From to To instead, before From's port can
+// drop it: between a port's rx handler and its forwarding state (br_add_if) the kernel
+// has nowhere to put a frame. It ends with EndRedirect, or with the process.
+type RedirectIngress struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// EndRedirect ends a [RedirectIngress]; one that has ended already is no error.
+type EndRedirect struct {
+	From string `json:"from"`
+}
+
 // SetSetting writes a sysctl below /proc/sys/net of this namespace.
 type SetSetting struct {
 	Path  string `json:"path"` // ipv4/conf/br0/rp_filter
@@ -195,6 +208,8 @@ func (DeleteRoutes) Op() string    { return "delete-routes" }
 func (MoveRoutes) Op() string      { return "move-routes" }
 func (CopyNeighbours) Op() string  { return "copy-neighbours" }
 func (WaitUp) Op() string          { return "wait-up" }
+func (RedirectIngress) Op() string { return "redirect-ingress" }
+func (EndRedirect) Op() string     { return "end-redirect" }
 func (SetSetting) Op() string      { return "set-setting" }
 func (StartMachine) Op() string    { return "start-machine" }
 func (StopMachine) Op() string     { return "stop-machine" }
@@ -218,6 +233,8 @@ func (o DeleteRoutes) Object() string    { return routesObject(o.Routes) }
 func (o MoveRoutes) Object() string      { return o.From }
 func (o CopyNeighbours) Object() string  { return o.To }
 func (o WaitUp) Object() string          { return o.Link }
+func (o RedirectIngress) Object() string { return o.From }
+func (o EndRedirect) Object() string     { return o.From }
 func (o SetSetting) Object() string      { return o.Path }
 func (o StartMachine) Object() string    { return o.Machine.Name }
 func (o StopMachine) Object() string     { return o.Name }
@@ -248,7 +265,7 @@ var operationTypes = func() map[string]reflect.Type {
 	for _, op := range []Operation{
 		CreateBridge{}, CreateTap{}, CreateVeth{}, DeleteLink{}, MoveLink{}, SetUp{}, SetMaster{}, SetMTU{},
 		AddAddresses{}, DeleteAddresses{}, SettleAddresses{}, AddRoutes{}, DeleteRoutes{}, MoveRoutes{},
-		CopyNeighbours{}, WaitUp{}, SetSetting{}, StartMachine{}, StopMachine{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
+		CopyNeighbours{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{}, StartMachine{}, StopMachine{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
 	} {
 		types[op.Op()] = reflect.TypeOf(op)
 	}

@@ -80,6 +80,10 @@ func Commands(op model.Operation, style Style) []string {
 		return []string{fmt.Sprintf("sysctl -w net.%s=%s", strings.ReplaceAll(strings.ReplaceAll(op.Path, ".", "\x00"), "/", "."), op.Value)}
 	case model.WaitUp:
 		return []string{fmt.Sprintf("until ip link show %s up | grep -q 'state UP'; do sleep 0.01; done", op.Link)}
+	case model.RedirectIngress:
+		return []string{fmt.Sprintf("bpftool net attach tcx_ingress pinned /sys/fs/bpf/to-%s dev %s", op.To, op.From)}
+	case model.EndRedirect:
+		return []string{"bpftool net detach tcx_ingress dev " + op.From}
 	case model.CopyNeighbours:
 		return []string{fmt.Sprintf("ip neigh show dev %s | while read ip _ mac _; do ip neigh replace $ip lladdr $mac dev %s; done", op.From, op.To)}
 	}

@@ -37,6 +37,21 @@ func (b *builder) inherit(from, to string) {
 	}
 }
 
+// redirect takes frames past an uplink's port for as long as the port cannot be
+// trusted with them, where the kernel can do that; the returned function ends it.
+func (b *builder) redirect(uplink, bridge string) (end func()) {
+	if b.opt.NoRedirect {
+		b.note("this kernel cannot redirect what arrives at %s during the move (tcx, Linux 6.6 and CAP_BPF): a few frames of a flood may be lost", uplink)
+		return func() {}
+	}
+	b.step(fmt.Sprintf("Redirect what arrives at %s to %s", uplink, bridge),
+		"For some microseconds a port that joins or leaves a bridge has nowhere to put a frame. A program of a few instructions takes every untagged frame past it; it vanishes by itself if this process dies.",
+		model.RedirectIngress{From: uplink, To: bridge})
+	return func() {
+		b.step(fmt.Sprintf("End the redirection at %s", uplink), "The port is settled, and takes its frames itself.", model.EndRedirect{From: uplink})
+	}
+}
+
 // relaxRPFilter makes reverse path filtering loose on a link while packets come in by
 // it and the routes still leave by another: strict, it drops every one of them.
 // The returned function makes it as strict as asked afterwards.
@@ -74,6 +89,10 @@ func (b *builder) plugUplink(uplink, bridge string, move bool) {
 				model.AddAddresses{Link: bridge, Addresses: inTransit(moving)})
 		}
 	}
+	endRedirect := func() {}
+	if move && l.Carrier {
+		endRedirect = b.redirect(uplink, bridge)
+	}
 	b.step(fmt.Sprintf("Plug %s into %s", uplink, bridge),
 		fmt.Sprintf("Enslaving moves the host end of %s out of the host's stack into the virtual LAN of %s: from now on frames from the LAN go to the bridge.", uplink, bridge),
 		model.SetMaster{Link: uplink, Master: bridge})
@@ -87,6 +106,7 @@ func (b *builder) plugUplink(uplink, bridge string, move bool) {
 		b.step(fmt.Sprintf("Delete the routes by %s", uplink), fmt.Sprintf("The host's own addresses leave this LAN: nothing can be sent by %s any more.", uplink),
 			model.DeleteRoutes{Routes: given})
 	}
+	endRedirect()
 	if len(moving) > 0 {
 		b.step(fmt.Sprintf("Take the addresses off %s", uplink), "Left on a port they would be misplaced: still the host's, but with answers that come back another way.",
 			model.DeleteAddresses{Link: uplink, Addresses: moving})
@@ -134,8 +154,13 @@ func (b *builder) releaseUplink(u OwnedUplink) {
 	if u.Host == "move" {
 		b.moveTraffic(u.Bridge, u.Name, routes)
 	}
+	endRedirect := func() {}
+	if u.Host == "move" && l.Carrier {
+		endRedirect = b.redirect(u.Name, u.Bridge)
+	}
 	b.step(fmt.Sprintf("Take %s out of %s", u.Name, u.Bridge), fmt.Sprintf("Its host end returns to the host's stack: frames from the LAN come to %s itself again.", u.Name),
 		model.SetMaster{Link: u.Name})
+	endRedirect()
 	if len(moving) > 0 {
 		b.step(fmt.Sprintf("Take the addresses off %s", u.Bridge), fmt.Sprintf("They are %s's again.", u.Name),
 			model.DeleteAddresses{Link: u.Bridge, Addresses: moving})

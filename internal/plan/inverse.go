@@ -50,6 +50,8 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		return model.Operations{model.AddRoutes{Routes: op.Routes}}
 	case model.MoveRoutes:
 		return model.Operations{model.MoveRoutes{From: op.To, To: op.From, Routes: model.Moved(op.Routes, op.From, op.To)}}
+	case model.RedirectIngress:
+		return model.Operations{model.EndRedirect{From: op.From}}
 	case model.SetSetting:
 		if was, ok := ns.Settings[op.Path]; ok && was != op.Value {
 			return model.Operations{model.SetSetting{Path: op.Path, Value: was}}

@@ -83,6 +83,9 @@ type Options struct {
 	Users, Groups map[string]uint32
 	// NoTaps says that taps cannot be made here: machines get veth pairs instead.
 	NoTaps bool
+	// NoRedirect says that this kernel cannot redirect what arrives at an uplink (tcx,
+	// Linux 6.6): the cutover may then lose a few frames of a flood.
+	NoRedirect bool
 	// Seed makes chosen MAC addresses differ from those of other hosts: a value of
 	// this host's own that does not change.
 	Seed string

@@ -64,8 +64,8 @@ func TestBridgedUpThenNothingThenDown(t *testing.T) {
 		titles = append(titles, s.Title)
 	}
 	want := []string{
-		"Make the bridge br0", "Make the tap tap0", "Give br0 the addresses of eth0", "Plug eth0 into br0", "Wait until br0 carries traffic",
-		"Copy the neighbours of eth0 to br0", "Move the routes from eth0 to br0", "Take the addresses off eth0", "Settle the addresses of br0",
+		"Make the bridge br0", "Make the tap tap0", "Give br0 the addresses of eth0", "Redirect what arrives at eth0 to br0", "Plug eth0 into br0", "Wait until br0 carries traffic",
+		"Copy the neighbours of eth0 to br0", "Move the routes from eth0 to br0", "End the redirection at eth0", "Take the addresses off eth0", "Settle the addresses of br0",
 		"Plug tap0 into br0", "Bring tap0 up", "Start the machine web",
 	}
 	if got := strings.Join(titles, "\n"); got != strings.Join(want, "\n") {

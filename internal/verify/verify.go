@@ -51,7 +51,7 @@ func ObjectsOf(ops []model.Operation) Objects {
 			add(&o.Settings, op.Path)
 		case model.MoveRoutes:
 			add(&o.Links, op.From, op.To)
-		case model.CopyNeighbours, model.WaitUp:
+		case model.CopyNeighbours, model.WaitUp, model.RedirectIngress, model.EndRedirect:
 		default:
 			if model.ForMachine(op) {
 				add(&o.Machines, op.Object())
