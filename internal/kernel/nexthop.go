@@ -11,10 +11,10 @@ import (
 
 const sizeofNhMsg = 8 // struct nhmsg: family, scope, protocol, resvd, flags
 
-// moveNextHops replaces the nexthop objects that the routes name, and the members of
-// the groups among them, by themselves with another device. Every route that names
-// them follows at once.
-func (k *Kernel) moveNextHops(ctx context.Context, routes []model.Route, from, to int) error {
+// moveNextHops writes the messages that replace the nexthop objects that the routes
+// name, and the members of the groups among them, by themselves with another device.
+// Every route that names them follows at once.
+func (k *Kernel) moveNextHops(ctx context.Context, routes []model.Route, from, to int) ([]routeChange, error) {
 	ids := map[uint32]bool{}
 	for _, r := range routes {
 		if r.NextHopID != 0 {
@@ -22,7 +22,7 @@ func (k *Kernel) moveNextHops(ctx context.Context, routes []model.Route, from, t
 		}
 	}
 	if len(ids) == 0 {
-		return nil
+		return nil, nil
 	}
 	objects := map[uint32][]byte{}
 	request := func() *message { return newMessage(unix.RTM_GETNEXTHOP, 0).raw(make([]byte, sizeofNhMsg)) }
@@ -34,7 +34,7 @@ func (k *Kernel) moveNextHops(ctx context.Context, routes []model.Route, from, t
 		return nil
 	})
 	if err != nil {
-		return refusal("nexthop objects", err)
+		return nil, refusal("nexthop objects", err)
 	}
 	for id := range ids {
 		if body, ok := objects[id]; ok {
@@ -43,20 +43,14 @@ func (k *Kernel) moveNextHops(ctx context.Context, routes []model.Route, from, t
 			}
 		}
 	}
-	var ms []*message
-	var which []uint32
+	var out []routeChange
 	for id := range ids {
 		if body, ok := patchNextHop(objects[id], from, to); ok {
-			ms = append(ms, newMessage(unix.RTM_NEWNEXTHOP, unix.NLM_F_CREATE|unix.NLM_F_REPLACE).raw(body))
-			which = append(which, id)
+			m := newMessage(unix.RTM_NEWNEXTHOP, unix.NLM_F_CREATE|unix.NLM_F_REPLACE).raw(body)
+			out = append(out, routeChange{m, fmt.Sprintf("nexthop %d", id)})
 		}
 	}
-	for i, err := range k.rt.doAll(ms) {
-		if err != nil {
-			return refusal(fmt.Sprintf("nexthop %d", which[i]), err)
-		}
-	}
-	return nil
+	return out, nil
 }
 
 // groupMembers reads NHA_GROUP, an array of struct nexthop_grp (id, weight, 3 reserved).

@@ -71,14 +71,53 @@ func (k *Kernel) moveRoutes(ctx context.Context, o model.MoveRoutes) error {
 		wanted := slices.DeleteFunc(model.ConnectedFirst(o.Routes), func(r model.Route) bool {
 			return familyOf(r.Destination.Addr()) != family || keptByKernel(r)
 		})
-		if err := k.moveNextHops(ctx, wanted, from.Index, to.Index); err != nil {
+		nextHops, err := k.moveNextHops(ctx, wanted, from.Index, to.Index)
+		if err != nil {
 			return err
 		}
-		if err := k.moveFamily(there, wanted, o, from.Index, to.Index); err != nil {
+		// The gateways of nexthop objects must be reachable on the new link as well.
+		first := slices.IndexFunc(wanted, func(r model.Route) bool { return r.Gateway().IsValid() })
+		if first < 0 {
+			first = len(wanted)
+		}
+		var changes []routeChange
+		for _, routes := range [][]model.Route{wanted[:first], wanted[first:]} {
+			some, err := k.changesOf(there, routes, o, from.Index, to.Index)
+			if err != nil {
+				return err
+			}
+			changes = append(append(changes, some...), nextHops...)
+			nextHops = nil
+		}
+		if err := k.changeRoutes(changes); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// routeChange is one message of a move, and what it is about.
+type routeChange struct {
+	message *message
+	about   string
+}
+
+// changeRoutes sends all in one sendmsg.
+func (k *Kernel) changeRoutes(changes []routeChange) error {
+	ms := make([]*message, len(changes))
+	for i, c := range changes {
+		ms[i] = c.message
+	}
+	var errs []error
+	for i, err := range k.rt.doAll(ms) {
+		// ESRCH: the old one went by itself. EEXIST of an added one: an equal one came
+		// meanwhile, or two routes became one (an RA's own and its stand-in).
+		added := native.Uint16(ms[i].b[6:])&unix.NLM_F_APPEND != 0
+		if !isErrno(err, unix.ESRCH) && !(added && isErrno(err, unix.EEXIST)) {
+			errs = append(errs, refusal(changes[i].about, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // keptByKernel: the kernel makes these for every link by itself, and moves none.
@@ -87,44 +126,31 @@ func keptByKernel(r model.Route) bool {
 		r.Destination == netip.MustParsePrefix("ff00::/8")
 }
 
-func (k *Kernel) moveFamily(there []rawRoute, wanted []model.Route, o model.MoveRoutes, from, to int) error {
-	var ms []*message
-	var which []model.Route
-	send := func(typ, flags uint16, body []byte, r model.Route) {
-		ms, which = append(ms, newMessage(typ, flags).raw(body)), append(which, r)
-	}
+// changesOf writes the messages that move routes of one family, in their order.
+func (k *Kernel) changesOf(there []rawRoute, wanted []model.Route, o model.MoveRoutes, from, to int) ([]routeChange, error) {
+	var out []routeChange
 	for _, r := range wanted {
 		if r.NextHopID != 0 {
 			continue // it follows its nexthop object
 		}
 		m, err := planMove(there, r, o, from, to, k.indexes())
 		if err != nil {
-			return fmt.Errorf("%s: %w", describe(r), err)
+			return nil, fmt.Errorf("%s: %w", describe(r), err)
 		}
-		if m.twin != nil {
-			send(unix.RTM_DELROUTE, 0, m.twin, r)
+		send := func(typ, flags uint16, body []byte) {
+			if body != nil {
+				out = append(out, routeChange{newMessage(typ, flags).raw(body), describe(r)})
+			}
 		}
-		switch {
-		case m.replace:
-			send(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, m.fresh, r)
+		send(unix.RTM_DELROUTE, 0, m.twin)
+		if m.replace {
+			send(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, m.fresh)
 			continue
-		case m.fresh != nil:
-			send(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, m.fresh, r)
 		}
-		if m.old.body != nil {
-			send(unix.RTM_DELROUTE, 0, m.old.body, r)
-		}
+		send(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, m.fresh)
+		send(unix.RTM_DELROUTE, 0, m.old.body)
 	}
-	var errs []error
-	for i, err := range k.rt.doAll(ms) {
-		// ESRCH: the old one went by itself. EEXIST of an added one: an equal one came
-		// meanwhile, or two routes became one (an RA's own and its stand-in).
-		added := native.Uint16(ms[i].b[6:])&unix.NLM_F_APPEND != 0
-		if !isErrno(err, unix.ESRCH) && !(added && isErrno(err, unix.EEXIST)) {
-			errs = append(errs, refusal(describe(which[i]), err))
-		}
-	}
-	return errors.Join(errs...)
+	return out, nil
 }
 
 // planMove decides how one route gets to its new link, from what is there now.
