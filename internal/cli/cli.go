@@ -96,6 +96,7 @@ func (a *app) rootCommand() *cobra.Command {
 		newUpCommand(a), newConfirmCommand(a), newRollbackCommand(a), newDownCommand(a), newRecoverCommand(a), newStatusCommand(a),
 		newGuardCommand(a),
 		newLabCommand(a),
+		newMachineCommand(a), newMachineShimCommand(), newMachineGuestCommand(),
 		newSchemaCommand(a), newVersionCommand(a),
 	)
 	return root

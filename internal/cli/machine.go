@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"drawbridge/internal/machine"
+	"drawbridge/internal/machine/guest"
+	"drawbridge/internal/machine/namespace"
+	"drawbridge/internal/model"
+)
+
+func newMachineCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "machine",
+		Short: "Virtual machines: list, stop, console",
+		Long: `The virtual machines of this namespace. A machine runs in the background, in a session
+of its own, until it is stopped: neither a lost login nor Ctrl-C ends it.`,
+		Example: `  drawbridge machine list
+  drawbridge machine console web`,
+	}
+	cmd.AddCommand(newMachineListCommand(a), newMachineStopCommand(a), newMachineConsoleCommand(a))
+	return cmd
+}
+
+func newMachineListCommand(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "The machines, their NICs and addresses",
+		Long: `List the machines with their NICs: the MAC, the host's link at the other end of the
+cable, and the addresses as the guest itself tells them. A NIC that is declared only has
+no cable yet. A machine that ended by itself is listed with the reason until it is
+stopped or started again.
+
+Exit codes: 0 done, also when there is none; 1 failed; 2 bad usage.`,
+		Example: `  drawbridge machine list
+  drawbridge machine list --json | jq '.[].nics'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := a.open()
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			list, err := s.machines.List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printMachinesJSON(a.out, list)
+			}
+			return printMachines(a.out, list, s.machines.Failure)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a list of machines as JSON")
+	return cmd
+}
+
+func printMachinesJSON(w io.Writer, list []model.Machine) error {
+	if list == nil {
+		list = []model.Machine{}
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(list)
+}
+
+func printMachines(w io.Writer, list []model.Machine, why func(string) string) error {
+	if len(list) == 0 {
+		fmt.Fprintln(w, "no machines here")
+		return nil
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "NAME\tVMM\tSTATE\tPID\tNIC\tMAC\tCABLE\tADDRESSES")
+	for _, m := range list {
+		pid := ""
+		if m.PID != 0 {
+			pid = fmt.Sprint(m.PID)
+		}
+		head := fmt.Sprintf("%s\t%s\t%s\t%s", m.Name, m.VMM, m.State, pid)
+		if len(m.NICs) == 0 {
+			fmt.Fprintf(t, "%s\t\t\t\t\n", head)
+		}
+		for _, nic := range m.NICs {
+			cable := nic.Link.String()
+			if cable == "" {
+				cable = "none"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", head, nic.Name, nic.MAC, cable, insideAddresses(m, nic.Name))
+			head = "\t\t\t"
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, m := range list {
+		if reason := why(m.Name); reason != "" {
+			fmt.Fprintf(w, "\n%s: %s\n", m.Name, reason)
+		}
+	}
+	return nil
+}
+
+func insideAddresses(m model.Machine, nic string) string {
+	if m.Inside == nil {
+		return ""
+	}
+	addresses := slices.DeleteFunc(m.Inside.AddressesOf(nic), func(x model.Address) bool { return x.Origin == model.LinkLocal })
+	return model.SplitAddresses(addresses)
+}
+
+func newMachineStopCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "stop NAME...",
+		Short: "Stop machines, and leave nothing of them over",
+		Long: `Stop machines: the guest is asked first, then the VMM, then the processes are killed. Their
+taps are left free, with their offloads reset. A machine that had ended by itself is
+cleaned up.
+
+Exit codes: 0 done; 1 failed, there is no such machine; 2 bad usage.`,
+		Example: "  drawbridge machine stop web",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			s, err := a.open()
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			var errs []error
+			for _, name := range names {
+				errs = append(errs, s.machines.Do(cmd.Context(), model.StopMachine{Name: name}))
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
+
+func newMachineConsoleCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "console NAME",
+		Short: "Use a machine's console; Ctrl-] leaves it",
+		Long: `Connect this terminal with a machine's console, beginning with what was last said there.
+Ctrl-] leaves it; the machine runs on. ` + "`help`" + ` in the machine tells what can be asked.
+Without a terminal, commands are read from standard input.
+
+Exit codes: 0 left, or the machine ended; 1 failed, there is no such machine; 2 bad usage.`,
+		Example: `  drawbridge machine console web
+  echo addresses | drawbridge machine console web`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := a.open()
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			return a.attach(cmd.Context(), s.machines, args[0])
+		},
+	}
+}
+
+// attach puts the terminal, where it is one, into raw mode for the time.
+func (a *app) attach(ctx context.Context, machines *machine.Manager, name string) error {
+	if f, ok := a.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		old, err := term.MakeRaw(int(f.Fd()))
+		if err != nil {
+			return fmt.Errorf("terminal: %w", err)
+		}
+		defer func() {
+			_ = term.Restore(int(f.Fd()), old)
+			fmt.Fprintln(a.err)
+		}()
+		fmt.Fprintf(a.err, "%s; Ctrl-] leaves it\r\n", strings.TrimSpace("console of "+name))
+	}
+	return machines.Console(ctx, name, a.in, a.out)
+}
+
+// newMachineShimCommand and newMachineGuestCommand are for this program's own use.
+func newMachineShimCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    machine.ShimCommand + " DIR",
+		Short:  "Run the machine of a folder (drawbridge's own)",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE:   func(_ *cobra.Command, args []string) error { return machine.RunShim(args[0]) },
+	}
+}
+
+func newMachineGuestCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    namespace.GuestCommand,
+		Short:  "Be a machine in a network namespace (drawbridge's own)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(cmd *cobra.Command, _ []string) error { return guest.Process(cmd.Context()) },
+	}
+}

@@ -1,0 +1,172 @@
+package machine
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"drawbridge/internal/machine/agent"
+	"drawbridge/internal/model"
+)
+
+// errNoShim: the folder is there, its shim is not.
+var errNoShim = errors.New("its shim is gone")
+
+// detachKey is Ctrl-], as telnet has it.
+const detachKey = 0x1d
+
+// dial connects to a machine's shim.
+func (m *Manager) dial(name string) (*net.UnixConn, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	dir := m.folder(name)
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("machine %s: %w", name, model.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("machine %s: %w", name, err)
+	}
+	defer unix.Close(fd)
+	if !alive(dir) {
+		return nil, fmt.Errorf("machine %s is not running: %w: %w", name, errNoShim, model.ErrNotFound)
+	}
+	// By descriptor: a unix socket's path has 108 bytes, the folder's may have more.
+	path := filepath.Join("/proc/self/fd", strconv.Itoa(fd), socketFile)
+	for end := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+		if err == nil {
+			return conn, nil
+		}
+		// It has its lock, and is not listening yet, or no more.
+		if !alive(dir) {
+			return nil, fmt.Errorf("machine %s is not running: %w: %w", name, errNoShim, model.ErrNotFound)
+		}
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("machine %s: its shim: %w", name, err)
+		}
+	}
+}
+
+// call asks a machine's shim for one thing.
+func (m *Manager) call(ctx context.Context, name string, c call) (reply, error) {
+	conn, err := m.dial(name)
+	if err != nil {
+		return reply{}, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
+	defer stop()
+	r, _, err := exchange(conn, c)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return reply{}, fmt.Errorf("machine %s: its shim: %w", name, err)
+	}
+	return r, r.err()
+}
+
+func exchange(conn net.Conn, c call) (reply, *bufio.Reader, error) {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return reply{}, nil, err
+	}
+	if _, err := conn.Write(append(b, '\n')); err != nil {
+		return reply{}, nil, err
+	}
+	in := bufio.NewReader(conn)
+	line, err := in.ReadBytes('\n')
+	if err != nil {
+		return reply{}, nil, err
+	}
+	var r reply
+	return r, in, json.Unmarshal(line, &r)
+}
+
+// Ping lets a machine ping an address or name, and returns the round trip time.
+func (m *Manager) Ping(ctx context.Context, name, target string) (time.Duration, error) {
+	a, err := m.askAgent(ctx, name, agent.Request{Do: agent.Ping, Target: target})
+	return a.RTT, err
+}
+
+// Get lets a machine fetch a URL: the HTTP status and the first 32 KiB of the page.
+func (m *Manager) Get(ctx context.Context, name, url string) (status int, body string, err error) {
+	a, err := m.askAgent(ctx, name, agent.Request{Do: agent.Get, Target: url})
+	return a.Code, a.Body, err
+}
+
+func (m *Manager) askAgent(ctx context.Context, name string, r agent.Request) (agent.Response, error) {
+	if end, ok := ctx.Deadline(); ok {
+		r.Timeout = time.Until(end)
+	}
+	answer, err := m.call(ctx, name, call{Do: callAgent, Agent: &r})
+	if answer.Agent == nil {
+		return agent.Response{}, err
+	}
+	return *answer.Agent, err
+}
+
+// Console connects in and out with a machine's console until Ctrl-] is typed, in ends,
+// the machine ends, or ctx does. What it said last comes first. A terminal is to be in
+// raw mode already.
+func (m *Manager) Console(ctx context.Context, name string, in io.Reader, out io.Writer) error {
+	conn, err := m.dial(name)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	r, from, err := exchange(conn, call{Do: callConsole})
+	if err != nil {
+		return fmt.Errorf("machine %s: its shim: %w", name, err)
+	}
+	if err := r.err(); err != nil {
+		return err
+	}
+	go func() {
+		buf := make([]byte, 256)
+		for {
+			n, err := in.Read(buf)
+			typed := buf[:n]
+			detach := false
+			for i, b := range typed {
+				if b == detachKey {
+					typed, detach = typed[:i], true
+					break
+				}
+			}
+			if len(typed) > 0 {
+				if _, werr := conn.Write(typed); werr != nil {
+					return
+				}
+			}
+			if detach {
+				_ = conn.Close()
+				return
+			}
+			if err != nil {
+				// What was asked is still being answered: give it a moment.
+				time.AfterFunc(500*time.Millisecond, func() { _ = conn.Close() })
+				return
+			}
+		}
+	}()
+	_, err = io.Copy(out, from)
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrClosed) {
+		return ctx.Err()
+	}
+	return err
+}

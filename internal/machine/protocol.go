@@ -1,0 +1,140 @@
+package machine
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"drawbridge/internal/machine/agent"
+	"drawbridge/internal/model"
+)
+
+// The files of a machine's folder, beside those of the VMM.
+const (
+	configFile  = "config.json"
+	lockFile    = "lock"
+	socketFile  = "sock"
+	consoleFile = "console.log"
+	exitFile    = "exit.json"
+	shimLogFile = "shim.log"
+)
+
+// The descriptors that a shim is started with.
+const (
+	reportFD = 3 // a pipe: one reply, when the machine has booted or failed to
+	lockFD   = 4 // the locked lockFile
+)
+
+// The states of a machine.
+const (
+	stateStarting = "starting"
+	stateRunning  = "running"
+	stateStopped  = "stopped"
+	stateFailed   = "failed"
+)
+
+// call is one line from a client to a shim; one connection each.
+type call struct {
+	Do  string           `json:"do"`
+	NIC *model.NICConfig `json:"nic,omitempty"`
+	// Name of the NIC to unplug.
+	Name  string         `json:"name,omitempty"`
+	Agent *agent.Request `json:"agent,omitempty"`
+}
+
+// What a shim can be asked. After the reply to callConsole, the connection is the console.
+const (
+	callStatus    = "status"
+	callStop      = "stop"
+	callPlug      = "plug"
+	callUnplug    = "unplug"
+	callConfigure = "configure"
+	callConsole   = "console"
+	callAgent     = "agent"
+)
+
+// reply is the shim's line.
+type reply struct {
+	Error   string          `json:"error,omitempty"`
+	Kind    string          `json:"kind,omitempty"`
+	Machine *model.Machine  `json:"machine,omitempty"`
+	Agent   *agent.Response `json:"agent,omitempty"`
+}
+
+// kinds carry the model's refusals over the socket.
+var kinds = map[string]error{
+	"exists": model.ErrExists, "not-found": model.ErrNotFound, "busy": model.ErrBusy,
+	"invalid": model.ErrInvalid, "not-ours": model.ErrNotOurs, "denied": model.ErrDenied,
+}
+
+// remoteError is an error that came over the socket: the words, and what they mean.
+type remoteError struct {
+	words string
+	kind  error
+}
+
+func (e *remoteError) Error() string { return e.words }
+func (e *remoteError) Unwrap() error { return e.kind }
+
+func replyError(err error) reply {
+	if err == nil {
+		return reply{}
+	}
+	r := reply{Error: err.Error()}
+	for name, kind := range kinds {
+		if errors.Is(err, kind) {
+			r.Kind = name
+		}
+	}
+	return r
+}
+
+func (r reply) err() error {
+	if r.Error == "" {
+		return nil
+	}
+	return &remoteError{r.Error, kinds[r.Kind]}
+}
+
+// shimConfig is the config.json of a machine's folder.
+type shimConfig struct {
+	Machine model.MachineConfig `json:"machine"`
+	// Executable becomes the guest: its /init, or its process.
+	Executable string `json:"executable"`
+}
+
+// exitNote is the exit.json: why a machine ended that nobody stopped.
+type exitNote struct {
+	State  string `json:"state"`
+	Reason string `json:"reason"`
+}
+
+func writeJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	// Renamed into place: a reader never sees half of it.
+	if err := os.WriteFile(path+".new", append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+func readJSON(path string, v any) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
+}
+
+// sweep removes what a dead machine has left, but for what tells about it.
+func sweep(dir string) error {
+	var errs []error
+	for _, name := range []string{socketFile, "uml", "initrd", "mc", shimLogFile} {
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
+	}
+	return errors.Join(errs...)
+}

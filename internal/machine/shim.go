@@ -1,0 +1,298 @@
+package machine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"drawbridge/internal/kernel"
+	"drawbridge/internal/machine/agent"
+	"drawbridge/internal/machine/procs"
+	"drawbridge/internal/model"
+)
+
+// The shim's patience.
+const (
+	bootTimeout = 60 * time.Second
+	haltTimeout = 3 * time.Second // for a guest that was asked to halt
+	nicTimeout  = 8 * time.Second // to configure, plug or unplug one
+	tailLines   = 12              // of the console, in an error
+)
+
+// shim is the process of one machine.
+type shim struct {
+	dir    string
+	config shimConfig
+	kernel *kernel.Kernel
+	listen *net.UnixListener
+
+	console *console
+	vm      vmm
+	agent   *agent.Client
+
+	// change is held while NICs or the machine's life are changed: one at a time.
+	change sync.Mutex
+	// mu guards state and config.Machine.NICs.
+	mu    sync.Mutex
+	state string
+
+	stopOnce sync.Once
+	stop     chan struct{} // closed when somebody wants it stopped
+	finished chan struct{} // closed when it is gone, and all is cleaned up
+	result   error         // of the clean-up; after finished
+	calls    sync.WaitGroup
+}
+
+// RunShim is the hidden command machine-shim: it runs the machine whose folder is dir
+// until it ends. It is started by a [Manager], which waits for its report.
+func RunShim(dir string) error {
+	// The VMM ends with the thread that started it (PR_SET_PDEATHSIG): this one, which
+	// lives as long as the shim.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
+	unix.Umask(0o077)
+	unix.CloseOnExec(reportFD)
+	unix.CloseOnExec(lockFD)
+	report := os.NewFile(reportFD, "report")
+	s := &shim{dir: dir, state: stateStarting, stop: make(chan struct{}), finished: make(chan struct{})}
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, unix.SIGTERM)
+	go func() {
+		<-asked
+		s.askStop()
+	}()
+	err := s.boot()
+	if err != nil {
+		err = errors.Join(err, s.discard())
+	}
+	line, _ := json.Marshal(replyError(err))
+	_, _ = report.Write(append(line, '\n'))
+	_ = report.Close()
+	if err != nil {
+		close(s.finished)
+		s.calls.Wait()
+		return err
+	}
+	return s.live()
+}
+
+func (s *shim) askStop() { s.stopOnce.Do(func() { close(s.stop) }) }
+
+// boot starts the machine, and returns when its agent has answered.
+func (s *shim) boot() error {
+	// Unix sockets' paths have 108 bytes: all of ours are relative to here.
+	if err := os.Chdir(s.dir); err != nil {
+		return fmt.Errorf("machine's folder: %w", err)
+	}
+	if err := readJSON(configFile, &s.config); err != nil {
+		return fmt.Errorf("machine's configuration: %w", err)
+	}
+	m := s.config.Machine
+	ctx, cancel := context.WithTimeoutCause(context.Background(), bootTimeout, fmt.Errorf("no word from the guest's agent within %s", bootTimeout))
+	defer cancel()
+	go func() {
+		select {
+		case <-s.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	var err error
+	if s.kernel, err = kernel.Open(); err != nil {
+		return err
+	}
+	if s.console, err = openConsole(consoleFile); err != nil {
+		return fmt.Errorf("console's log: %w", err)
+	}
+	if s.listen, err = net.ListenUnix("unix", &net.UnixAddr{Name: socketFile, Net: "unix"}); err != nil {
+		return fmt.Errorf("shim's socket: %w", err)
+	}
+	go s.serve()
+	for _, nic := range m.NICs {
+		if nic.Link == "" {
+			continue
+		}
+		if err := prepareCable(ctx, s.kernel, m.VMM, nic); err != nil {
+			return err
+		}
+	}
+	vm, err := startVMM(ctx, s.kernel, s.config)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.vm, s.agent = vm, agent.NewClient(vm.Agent())
+	s.mu.Unlock()
+	go s.console.follow(vm.Console())
+	if err := s.greet(ctx); err != nil {
+		return s.explain(ctx, err)
+	}
+	vm.Booted()
+	s.setState(stateRunning)
+	return nil
+}
+
+// greet waits for the agent, and makes sure that every cabled NIC works.
+func (s *shim) greet(ctx context.Context) error {
+	if _, err := s.agent.WaitHello(ctx); err != nil {
+		return err
+	}
+	for _, nic := range s.config.Machine.NICs {
+		if nic.Link == "" {
+			continue
+		}
+		if err := s.configureInside(ctx, nic); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configureInside tells the guest a NIC's configuration, and checks the carrier of one
+// on a tap: it is the only sign that UML could open it.
+func (s *shim) configureInside(ctx context.Context, nic model.NICConfig) error {
+	ctx, cancel := context.WithTimeout(ctx, nicTimeout)
+	defer cancel()
+	a, err := s.agent.Do(ctx, agent.Request{Do: agent.Configure, NIC: &nic})
+	if transport(s.config.Machine.VMM, nic) != model.TransportTap {
+		return err
+	}
+	var inside *agent.RemoteError
+	if err == nil && !a.Carrier || errors.As(err, &inside) && !s.tapOpen(nic.Link) {
+		if err != nil {
+			return fmt.Errorf("NIC %s: tap %s: %w: the machine could not open it: %w", nic.Name, nic.Link, model.ErrBusy, err)
+		}
+		return fmt.Errorf("NIC %s: tap %s: %w: the machine's NIC has no carrier, so it could not open the tap (hint: `drawbridge draw` shows who holds it)", nic.Name, nic.Link, model.ErrBusy)
+	}
+	return err
+}
+
+// tapOpen tells whether this machine has the tap's wire end.
+func (s *shim) tapOpen(tap string) bool {
+	holders, err := s.kernel.FindTapHolders()
+	return err == nil && slices.ContainsFunc(holders[tap], func(h model.Holder) bool { return h.PID == s.vm.PID() })
+}
+
+// explain adds to a failed boot how the VMM ended, and what its console said last.
+func (s *shim) explain(ctx context.Context, err error) error {
+	select {
+	case <-s.stop:
+		return errors.New("stopped while it was starting")
+	case <-s.vm.Done():
+		err = fmt.Errorf("the machine ended while it was starting: %s", howEnded(s.vm.Err()))
+	default:
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+	}
+	time.Sleep(50 * time.Millisecond) // the console's last words are on their way
+	if tail := s.console.tail(tailLines); tail != "" {
+		err = fmt.Errorf("%w; the last lines of its console:\n%s", err, tail)
+	}
+	return err
+}
+
+func howEnded(err error) string {
+	if err == nil {
+		return "it halted"
+	}
+	return err.Error()
+}
+
+// discard undoes a failed boot: nothing is left over.
+func (s *shim) discard() error {
+	if s.listen != nil {
+		_ = s.listen.Close()
+	}
+	var errs []error
+	if s.vm != nil {
+		s.vm.Kill()
+		<-s.vm.Done()
+		errs = append(errs, s.release())
+	}
+	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+}
+
+// live waits until the machine ends, or shall.
+func (s *shim) live() error {
+	asked := false
+	select {
+	case <-s.stop:
+		asked = true
+	case <-s.vm.Done():
+	}
+	s.change.Lock() // a plug that is under way ends first
+	if asked {
+		s.shutDown()
+	}
+	end := s.vm.Err()
+	err := s.release()
+	if asked {
+		err = errors.Join(err, os.RemoveAll(s.dir))
+	} else {
+		err = errors.Join(err, s.note(end), sweep(s.dir))
+	}
+	s.result = err
+	_ = s.listen.Close()
+	close(s.finished)
+	s.change.Unlock()
+	s.calls.Wait()
+	return err
+}
+
+// note leaves word of an end that nobody asked for.
+func (s *shim) note(end error) error {
+	n := exitNote{State: stateStopped, Reason: "it halted by itself"}
+	if end != nil {
+		n = exitNote{State: stateFailed, Reason: fmt.Sprintf("it ended with %s; the last lines of its console:\n%s", end, s.console.tail(tailLines))}
+	}
+	return writeJSON(filepath.Join(s.dir, exitFile), n)
+}
+
+// shutDown asks the guest, then the VMM, and then kills.
+func (s *shim) shutDown() {
+	ctx, cancel := context.WithTimeout(context.Background(), haltTimeout)
+	defer cancel()
+	if _, err := s.agent.Do(ctx, agent.Request{Do: agent.Halt}); err == nil {
+		select {
+		case <-s.vm.Done():
+			return
+		case <-ctx.Done():
+		}
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), haltTimeout)
+	defer cancel()
+	s.vm.Insist(ctx)
+	select {
+	case <-s.vm.Done():
+	case <-time.After(500 * time.Millisecond):
+		s.vm.Kill()
+		<-s.vm.Done()
+	}
+}
+
+// release gives everything back that an ended machine had of the host.
+func (s *shim) release() error {
+	errs := []error{procs.EndAll(s.dir), s.vm.Close()}
+	_ = s.agent.Close()
+	s.console.close()
+	return errors.Join(append(errs, freeTaps(s.kernel, s.config.Machine))...)
+}
+
+func (s *shim) setState(state string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = state
+}

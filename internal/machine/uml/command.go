@@ -1,0 +1,97 @@
+package uml
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"drawbridge/internal/model"
+)
+
+// DefaultMemory of a guest in bytes; 48 MiB is the least that has worked.
+const DefaultMemory = 64 << 20
+
+// Relative to the machine's folder, UML's working directory.
+const (
+	umlDir       = "uml"
+	umid         = "vm"
+	initrdFile   = "initrd"
+	socketPath   = umlDir + "/" + umid + "/mconsole"
+	mconsolePath = "mc"
+)
+
+// maxUnits is how many NICs of a kind UML takes (MAX_UML_NETDEV of older kernels).
+const maxUnits = 16
+
+// device is one NIC as UML names it.
+type device struct {
+	name string // vec1, eth1
+	spec string // transport=tap,...
+	sep  string // between them: ":" for vector, "=" for legacy
+}
+
+// argument is its form on the command line and in mconsole's config.
+func (d device) argument() string { return d.name + d.sep + d.spec }
+
+// newDevice describes a cabled NIC to UML. gro=1 is not for speed alone: without it
+// TCP into the guest hangs, while ping works.
+func newDevice(k Kernel, unit int, nic model.NICConfig) (device, error) {
+	switch {
+	case nic.Transport == model.TransportVeth && !k.Vector:
+		return device{}, fmt.Errorf("NIC %s: %w: a veth needs the vector NIC (CONFIG_UML_NET_VECTOR), which %s lacks (hint: use a tap)", nic.Name, model.ErrInvalid, k.Path)
+	case nic.Transport == model.TransportVeth:
+		return device{fmt.Sprintf("vec%d", unit), fmt.Sprintf("transport=raw,ifname=%s,depth=128,gro=1,mac=%s", model.PeerName(nic.Link), nic.MAC), ":"}, nil
+	case k.Vector:
+		return device{fmt.Sprintf("vec%d", unit), fmt.Sprintf("transport=tap,ifname=%s,depth=128,gro=1,mac=%s", nic.Link, nic.MAC), ":"}, nil
+	case k.Legacy:
+		return device{fmt.Sprintf("eth%d", unit), fmt.Sprintf("tuntap,%s,%s", nic.Link, nic.MAC), "="}, nil
+	default:
+		return device{}, fmt.Errorf("NIC %s: %w: %s was built without any NIC (CONFIG_UML_NET_VECTOR or _TUNTAP)", nic.Name, model.ErrInvalid, k.Path)
+	}
+}
+
+var trailingNumber = regexp.MustCompile(`[0-9]+$`)
+
+// unitFor chooses the number of a NIC's device: that of its name where it is free.
+func unitFor(name string, taken []int) (int, error) {
+	if n, err := strconv.Atoi(trailingNumber.FindString(name)); err == nil && n < maxUnits && !slices.Contains(taken, n) {
+		return n, nil
+	}
+	for n := range maxUnits {
+		if !slices.Contains(taken, n) {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("NIC %s: %w: a UML takes %d", name, model.ErrInvalid, maxUnits)
+}
+
+// arguments is the kernel's command line. The console is on the descriptors 0 and 1,
+// the agent's line on 3.
+func arguments(m model.MachineConfig, devices []device) []string {
+	args := []string{
+		fmt.Sprintf("mem=%dK", m.Memory>>10),
+		"initrd=" + initrdFile,
+		"uml_dir=" + umlDir, "umid=" + umid,
+		"con=null", "con0=fd:0,fd:1",
+		"ssl=null", "ssl0=fd:3,fd:3",
+		// A measurement of RAID checksums and a compressed swap cost a second of CPU.
+		"initcall_blacklist=raid6_select_algo,init_zswap",
+		"panic=1", "quiet",
+	}
+	for _, d := range devices {
+		args = append(args, d.argument())
+	}
+	return append(args, m.Args...)
+}
+
+// check refuses what this VMM cannot do.
+func check(m model.MachineConfig) error {
+	switch {
+	case m.Root != "" && m.Root != "embedded":
+		return fmt.Errorf("machine %s: root %q: %w: only the embedded guest is there yet", m.Name, m.Root, model.ErrInvalid)
+	case m.Memory < 32<<20:
+		return fmt.Errorf("machine %s: memory of %d MiB: %w: the guest needs 48 MiB (hint: memory: 64M)", m.Name, m.Memory>>20, model.ErrInvalid)
+	}
+	return nil
+}

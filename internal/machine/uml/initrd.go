@@ -1,0 +1,113 @@
+package uml
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cavaliergopher/cpio"
+
+	"drawbridge/internal/machine/guest"
+)
+
+// ModulesRoot is where Debian's user-mode-linux has its modules, one folder a release.
+const ModulesRoot = "/usr/lib/uml/modules"
+
+// Initrd is what the first file system of a guest is made of.
+type Initrd struct {
+	// Init is the path of the executable that becomes /init: static, for there is no
+	// other file that it could load.
+	Init string
+	// Config becomes /drawbridge.json.
+	Config []byte
+	// Modules are paths of kernel modules, in the order in which they are loaded.
+	Modules []string
+}
+
+// Write writes it as a cpio archive of the new ASCII format, which the kernel unpacks
+// (Documentation/driver-api/early-userspace/buffer-format.rst).
+func (i Initrd) Write(w io.Writer) error {
+	c := cpio.NewWriter(w)
+	headers := []*cpio.Header{
+		{Name: "dev", Mode: cpio.TypeDir | 0o755},
+		// Without it process 1 starts with no standard streams (init/main.c, console_on_rootfs).
+		{Name: "dev/console", Mode: cpio.TypeChar | 0o600, DeviceID: 5<<8 | 1},
+		{Name: strings.TrimPrefix(guest.ModuleDir, "/"), Mode: cpio.TypeDir | 0o755},
+	}
+	for _, h := range headers {
+		if err := c.WriteHeader(h); err != nil {
+			return fmt.Errorf("initrd: %w", err)
+		}
+	}
+	if err := c.WriteHeader(&cpio.Header{Name: strings.TrimPrefix(guest.ConfigPath, "/"), Mode: cpio.TypeReg | 0o600, Size: int64(len(i.Config))}); err != nil {
+		return fmt.Errorf("initrd: %w", err)
+	}
+	if _, err := c.Write(i.Config); err != nil {
+		return fmt.Errorf("initrd: %w", err)
+	}
+	for n, module := range i.Modules {
+		name := path.Join(guest.ModuleDir, fmt.Sprintf("%02d-%s", n, filepath.Base(module)))
+		if err := addFile(c, module, name, 0o600); err != nil {
+			return err
+		}
+	}
+	if err := addFile(c, i.Init, "/init", 0o755); err != nil {
+		return err
+	}
+	if err := c.Close(); err != nil {
+		return fmt.Errorf("initrd: %w", err)
+	}
+	return nil
+}
+
+func addFile(c *cpio.Writer, from, name string, mode cpio.FileMode) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return fmt.Errorf("initrd: %w", err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("initrd: %w", err)
+	}
+	if err := c.WriteHeader(&cpio.Header{Name: strings.TrimPrefix(name, "/"), Mode: cpio.TypeReg | mode, Size: st.Size()}); err != nil {
+		return fmt.Errorf("initrd: %w", err)
+	}
+	if _, err := io.Copy(c, f); err != nil {
+		return fmt.Errorf("initrd: %s: %w", from, err)
+	}
+	return nil
+}
+
+// findModules lists a module with all that it needs, in the order of loading, from
+// modules.dep below root/release: "A: B C" says that A needs B and B needs C
+// (depmod(8)). Nothing, without an error, where the folder does not exist.
+func findModules(root, release, wanted string) ([]string, error) {
+	dir := filepath.Join(root, release)
+	b, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("modules of %s: %w", release, err)
+	}
+	for line := range strings.Lines(string(b)) {
+		name, needs, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if !ok || path.Base(name) != wanted {
+			continue
+		}
+		out := strings.Fields(needs)
+		slices.Reverse(out)
+		out = append(out, name)
+		for i := range out {
+			out[i] = filepath.Join(dir, out[i])
+		}
+		return out, nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,259 @@
+package uml
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"drawbridge/internal/machine/guest"
+	"drawbridge/internal/machine/procs"
+	"drawbridge/internal/model"
+)
+
+// VM is a running UML.
+type VM struct {
+	kernel   Kernel
+	cmd      *exec.Cmd
+	console  *os.File
+	agent    *os.File
+	mconsole mconsole
+
+	done chan struct{} // closed when the first process has ended
+	err  error         // how; to be read after done
+
+	mu      sync.Mutex
+	devices map[string]device // by the NIC's name in the guest
+	units   map[string]int
+}
+
+// Start boots a machine in the working directory. init is the static executable that
+// becomes the guest's /init. The calling thread must be locked, and live as long as
+// this process: the UML ends with it.
+func Start(ctx context.Context, m model.MachineConfig, init string) (*VM, error) {
+	if m.Memory == 0 {
+		m.Memory = DefaultMemory
+	}
+	if err := check(m); err != nil {
+		return nil, err
+	}
+	k, err := Find(ctx, m.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := memoryDir(m.Memory)
+	if err != nil {
+		return nil, err
+	}
+	vm := &VM{
+		kernel: k, done: make(chan struct{}), mconsole: mconsole{socketPath, mconsolePath},
+		devices: map[string]device{}, units: map[string]int{},
+	}
+	var devices []device
+	for _, nic := range m.NICs {
+		if nic.Link == "" {
+			continue
+		}
+		d, err := vm.addDevice(nic)
+		if err != nil {
+			return nil, err
+		}
+		devices = append(devices, d)
+	}
+	if err := writeInitrd(m, k, init); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(umlDir, 0o700); err != nil {
+		return nil, fmt.Errorf("uml: %w", err)
+	}
+	return vm, vm.start(m, devices, dir)
+}
+
+func writeInitrd(m model.MachineConfig, k Kernel, init string) error {
+	config, err := guest.NewConfig(m).Encode()
+	if err != nil {
+		return err
+	}
+	i := Initrd{Init: init, Config: config}
+	if k.IPv6Module {
+		// Without its modules installed the machine has no IPv6, and says so itself.
+		if i.Modules, err = findModules(ModulesRoot, k.Release, "ipv6.ko"); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(initrdFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("initrd: %w", err)
+	}
+	return errors.Join(i.Write(f), f.Close())
+}
+
+func (vm *VM) start(m model.MachineConfig, devices []device, memory string) error {
+	console, theirConsole, err := procs.SocketPair("console")
+	if err != nil {
+		return err
+	}
+	line, theirLine, err := procs.SocketPair("agent")
+	if err != nil {
+		return errors.Join(err, console.Close(), theirConsole.Close())
+	}
+	defer theirConsole.Close()
+	defer theirLine.Close()
+	vm.console, vm.agent = console, line
+	build := func() *exec.Cmd {
+		cmd := exec.Command(vm.kernel.Path, arguments(m, devices)...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = theirConsole, theirConsole, theirConsole
+		cmd.ExtraFiles = []*os.File{theirLine}
+		cmd.Env = append(os.Environ(), "TMPDIR="+memory)
+		return cmd
+	}
+	err = withoutASLR(func() error {
+		vm.cmd, _, err = procs.Start(build, 0, os.Geteuid(), false)
+		return err
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("start %s: %w", vm.kernel.Path, err), console.Close(), line.Close())
+	}
+	go func() {
+		vm.err = vm.cmd.Wait()
+		// Where there was no PID namespace, its other processes live on.
+		procs.Kill(vm.cmd)
+		close(vm.done)
+	}()
+	return nil
+}
+
+const addrNoRandomize = 0x0040000 // ADDR_NO_RANDOMIZE, personality(2)
+
+// withoutASLR runs fn with address randomisation off for the processes that this
+// thread starts: with it a UML's page tables take a random share of its memory.
+func withoutASLR(fn func() error) error {
+	old, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, 0xffffffff, 0, 0)
+	if errno == 0 {
+		if _, _, errno = unix.RawSyscall(unix.SYS_PERSONALITY, old|addrNoRandomize, 0, 0); errno == 0 {
+			defer unix.RawSyscall(unix.SYS_PERSONALITY, old, 0, 0)
+		}
+	}
+	return fn()
+}
+
+// Booted frees what only the boot needed.
+func (vm *VM) Booted() { _ = os.Remove(initrdFile) }
+
+// PID is the first process's.
+func (vm *VM) PID() int { return vm.cmd.Process.Pid }
+
+// Console is the machine's first console.
+func (vm *VM) Console() io.ReadWriteCloser { return vm.console }
+
+// Agent is the channel to the guest's agent.
+func (vm *VM) Agent() io.ReadWriteCloser { return vm.agent }
+
+// Done is closed when the machine has ended.
+func (vm *VM) Done() <-chan struct{} { return vm.done }
+
+// Err tells how it ended, nil for a halt.
+func (vm *VM) Err() error {
+	<-vm.done
+	return vm.err
+}
+
+// Kill ends all of its processes at once.
+func (vm *VM) Kill() { procs.Kill(vm.cmd) }
+
+// Insist ends a machine whose agent did not: by Ctrl-Alt-Del, then by UML's own halt.
+func (vm *VM) Insist(ctx context.Context) {
+	for _, command := range []string{"cad", "halt"} {
+		if _, err := vm.mconsole.do(ctx, command); err != nil && vm.ended(0) {
+			return
+		}
+		if vm.ended(1500 * time.Millisecond) {
+			return
+		}
+	}
+}
+
+func (vm *VM) ended(within time.Duration) bool {
+	select {
+	case <-vm.done:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
+
+// Plug adds the NIC's device to the running kernel. Success does not mean that its
+// transport works: UML opens that when the guest raises the device.
+func (vm *VM) Plug(ctx context.Context, nic model.NICConfig) error {
+	d, err := vm.addDevice(nic)
+	if err != nil {
+		return err
+	}
+	if _, err := vm.mconsole.do(ctx, "config "+d.argument()); err != nil {
+		vm.forget(nic.Name)
+		return err
+	}
+	return nil
+}
+
+// Unplug removes the NIC's device, which the guest has taken down before.
+func (vm *VM) Unplug(ctx context.Context, nic string) error {
+	vm.mu.Lock()
+	d, ok := vm.devices[nic]
+	vm.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("NIC %s has no device: %w", nic, model.ErrNotFound)
+	}
+	// The kernel lets go of the device a little after the guest took it down.
+	for end := time.Now().Add(2 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		_, err := vm.mconsole.do(ctx, "remove "+d.name)
+		var refused *errMconsole
+		if err == nil {
+			break
+		}
+		if errors.As(err, &refused) && strings.Contains(refused.words, "doesn't exist") {
+			break
+		}
+		if time.Now().After(end) || ctx.Err() != nil {
+			return err
+		}
+	}
+	vm.forget(nic)
+	return nil
+}
+
+func (vm *VM) addDevice(nic model.NICConfig) (device, error) {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	var taken []int
+	for _, n := range vm.units {
+		taken = append(taken, n)
+	}
+	unit, err := unitFor(nic.Name, taken)
+	if err != nil {
+		return device{}, err
+	}
+	d, err := newDevice(vm.kernel, unit, nic)
+	if err != nil {
+		return device{}, err
+	}
+	vm.units[nic.Name], vm.devices[nic.Name] = unit, d
+	return d, nil
+}
+
+func (vm *VM) forget(nic string) {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	delete(vm.units, nic)
+	delete(vm.devices, nic)
+}
+
+// Close closes the channels of an ended machine.
+func (vm *VM) Close() error { return errors.Join(vm.console.Close(), vm.agent.Close()) }
