@@ -22,16 +22,18 @@ import (
 const (
 	wordReady    = "ready"     // guard: I watch
 	wordHandOver = "hand-over" // transaction: all is applied; N milliseconds to confirm
+	wordWaiting  = "waiting"   // guard: the person can answer now
 	wordRelease  = "release"   // transaction: it is over
 )
 
-// guardStart is how long a guard may take to say that it watches.
-const guardStart = 10 * time.Second
+// guardAnswer is how long a guard may take for a word.
+const guardAnswer = 10 * time.Second
 
 // guardProcess is a guard as the guarded transaction sees it.
 type guardProcess struct {
 	pid      int
 	conn     *os.File
+	words    *bufio.Reader // of conn
 	died     chan struct{}
 	released chan struct{}
 	once     sync.Once
@@ -63,22 +65,9 @@ func StartGuardProcess(s *Store, command string, args ...string) (Guard, error) 
 		ours.Close()
 		return nil, err
 	}
-	g := &guardProcess{pid: cmd.Process.Pid, conn: ours, died: make(chan struct{}), released: make(chan struct{})}
+	g := &guardProcess{pid: cmd.Process.Pid, conn: ours, words: bufio.NewReader(ours), died: make(chan struct{}), released: make(chan struct{})}
 	go g.reap(cmd)
-	ready := make(chan error, 1)
-	go func() {
-		line, err := bufio.NewReader(ours).ReadString('\n')
-		if err == nil && strings.TrimSpace(line) != wordReady {
-			err = fmt.Errorf("unexpected word %q", line)
-		}
-		ready <- err
-	}()
-	select {
-	case err = <-ready:
-	case <-time.After(guardStart):
-		err = errors.New("does not answer")
-	}
-	if err != nil {
+	if err := g.expect(wordReady); err != nil {
 		_ = cmd.Process.Kill()
 		ours.Close()
 		return nil, fmt.Errorf("%w; see %s", err, log.Name())
@@ -101,8 +90,32 @@ func (g *guardProcess) Died() <-chan struct{} { return g.died }
 // HandOver implements [Guard].
 func (g *guardProcess) HandOver(confirm time.Duration) error {
 	g.once.Do(func() { close(g.released) })
-	_, err := fmt.Fprintf(g.conn, "%s %d\n", wordHandOver, confirm.Milliseconds())
-	return errors.Join(err, g.conn.Close())
+	defer g.conn.Close()
+	if _, err := fmt.Fprintf(g.conn, "%s %d\n", wordHandOver, confirm.Milliseconds()); err != nil {
+		return fmt.Errorf("guard: %w", err)
+	}
+	return g.expect(wordWaiting)
+}
+
+// expect waits for a word of the guard's.
+func (g *guardProcess) expect(word string) error {
+	said := make(chan error, 1)
+	go func() {
+		line, err := g.words.ReadString('\n')
+		if err == nil && strings.TrimSpace(line) != word {
+			err = fmt.Errorf("unexpected word %q", line)
+		}
+		said <- err
+	}()
+	select {
+	case err := <-said:
+		if err != nil {
+			return fmt.Errorf("guard: %w", err)
+		}
+		return nil
+	case <-time.After(guardAnswer):
+		return errors.New("guard: does not answer")
+	}
 }
 
 // Release implements [Guard].
@@ -135,7 +148,7 @@ func (t *Transaction) Watch(ctx context.Context, wire io.ReadWriter) error {
 		if err != nil {
 			return err
 		}
-		return t.await(ctx, time.Duration(ms)*time.Millisecond)
+		return t.await(ctx, wire, time.Duration(ms)*time.Millisecond)
 	default:
 		_, err := t.Recover()
 		return err
@@ -144,7 +157,7 @@ func (t *Transaction) Watch(ctx context.Context, wire io.ReadWriter) error {
 
 // await waits for a person's word. The time runs on the monotonic clock: setting the
 // wall clock neither shortens nor lengthens it.
-func (t *Transaction) await(ctx context.Context, confirm time.Duration) error {
+func (t *Transaction) await(ctx context.Context, wire io.Writer, confirm time.Duration) error {
 	deadline := time.NewTimer(confirm)
 	defer deadline.Stop()
 	until := time.Now().Add(confirm)
@@ -155,6 +168,7 @@ func (t *Transaction) await(ctx context.Context, confirm time.Duration) error {
 		return errors.Join(err, rerr)
 	}
 	defer l.Close()
+	_, _ = fmt.Fprintln(wire, wordWaiting) // if nobody is left to hear it, the time runs all the same
 	words := make(chan question)
 	go serveQuestions(l, words)
 	for {

@@ -38,12 +38,17 @@ func guarded(t *testing.T) (m *memory, store *Store, before model.Snapshot, wire
 	wire, theirs := net.Pipe()
 	ended = make(chan error, 1)
 	go func() { ended <- tx.Watch(context.Background(), theirs) }()
+	hear(t, wire, wordReady)
+	return m, tx.Store, before, wire, ended
+}
+
+func hear(t *testing.T, wire net.Conn, word string) {
+	t.Helper()
 	buf := make([]byte, 16)
 	n, err := wire.Read(buf)
-	if err != nil || strings.TrimSpace(string(buf[:n])) != wordReady {
-		t.Fatalf("guard says %q, %v", buf[:n], err)
+	if err != nil || strings.TrimSpace(string(buf[:n])) != word {
+		t.Fatalf("guard says %q, %v; want %s", buf[:n], err, word)
 	}
-	return m, tx.Store, before, wire, ended
 }
 
 func end(t *testing.T, ended chan error) {
@@ -80,6 +85,7 @@ func TestGuardRollsBackAtTheDeadline(t *testing.T) {
 	m, _, before, wire, ended := guarded(t)
 	start := time.Now()
 	fmt.Fprintf(wire, "%s %d\n", wordHandOver, 300)
+	hear(t, wire, wordWaiting)
 	wire.Close()
 	end(t, ended)
 	if took := time.Since(start); took < 300*time.Millisecond || !same(before, m.snap) {
@@ -92,15 +98,8 @@ func TestConfirmAndRollbackByWord(t *testing.T) {
 		t.Run(word, func(t *testing.T) {
 			m, store, before, wire, ended := guarded(t)
 			fmt.Fprintf(wire, "%s %d\n", wordHandOver, 60000)
-			var left string
-			var err error
-			for range 50 {
-				if left, err = store.Answer("left"); err == nil {
-					break
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-			if err != nil || left == "" {
+			hear(t, wire, wordWaiting)
+			if left, err := store.Answer("left"); err != nil || left == "" {
 				t.Fatalf("left: %q %v", left, err)
 			}
 			if _, err := store.Answer("nonsense"); err == nil {

@@ -35,6 +35,18 @@ var available = sync.OnceValue(func() error {
 	return kernel.DeleteNamespace(name)
 })
 
+var tapsAvailable = sync.OnceValue(func() error {
+	name := randomName("probe")
+	if err := kernel.CreateNamespace(name); err != nil {
+		return err
+	}
+	k, err := kernel.OpenNamed(name)
+	if err == nil {
+		err = errors.Join(k.CanMakeTap(), k.Close())
+	}
+	return errors.Join(err, kernel.DeleteNamespace(name))
+})
+
 // Require skips the test, with the reason, where network namespaces cannot be made,
 // or fails it where the environment says CI=true.
 func Require(t testing.TB) {
@@ -47,7 +59,8 @@ func Require(t testing.TB) {
 // RequireTap is [Require], for tests that make taps.
 func RequireTap(t testing.TB) {
 	t.Helper()
-	if err := New(t).CanMakeTap(); err != nil {
+	Require(t)
+	if err := tapsAvailable(); err != nil {
 		lacking(t, fmt.Sprintf("needs taps: %v", err))
 	}
 }
