@@ -123,7 +123,8 @@ func (c *conn) dump(ctx context.Context, request func() *message, fn func(body [
 		}
 		bodies, err := c.dumpOnce(request())
 		switch {
-		case errors.Is(err, errInterrupted), errors.Is(err, errTruncated), errors.Is(err, unix.ENOBUFS):
+		case errors.Is(err, errInterrupted), errors.Is(err, errTruncated), isErrno(err, unix.ENOBUFS, unix.EBUSY):
+			// EBUSY: a dump that was given up half-way is still being read out.
 			time.Sleep(time.Duration(try) * time.Millisecond)
 			continue
 		case err != nil:

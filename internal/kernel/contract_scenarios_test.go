@@ -4,9 +4,11 @@ import (
 	"net/netip"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/testnet"
 )
 
-var alice = uint32(1000)
+// alice owns taps. In a user namespace only its own root is somebody.
+var alice = testnet.Somebody()
 
 var linkScenarios = []scenario{
 	{name: "bridge with MAC and MTU", do: model.CreateBridge{Name: "br0", MAC: "02:11:22:33:44:55", MTU: 1500}},

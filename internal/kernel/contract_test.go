@@ -44,6 +44,12 @@ func TestContract(t *testing.T) {
 }
 
 func (s scenario) run(t *testing.T) {
+	for _, op := range append(s.start, s.do) {
+		if _, ok := op.(model.CreateTap); ok {
+			testnet.RequireTap(t)
+			break
+		}
+	}
 	real := testnet.New(t)
 	memory := fake.New(*real.Look())
 	for _, op := range s.start {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/model"
@@ -69,6 +70,7 @@ func slaac(n *testnet.Net, link string) (a *model.Address, own *model.Route) {
 // TestCutoverOfSLAAC: RAs go on being heard, and refresh what they gave, on br0 and on
 // eth0 again.
 func TestCutoverOfSLAAC(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("waits for lifetimes to run")
 	}
@@ -116,12 +118,10 @@ func refreshed(t *testing.T, n, lan *testnet.Net, link string) {
 		}
 		return nil
 	})
-	for _, r := range n.Look().RoutesOf(link) {
-		t.Logf("%s: %v", link, r)
-	}
 }
 
 func TestCutoverOfNextHopObjects(t *testing.T) {
+	t.Parallel()
 	n, _ := host(t)
 	run(t, n, "ip nexthop add id 10 via 198.18.0.1 dev eth0")
 	run(t, n, "ip nexthop add id 11 via 198.18.0.1 dev eth1")
@@ -147,6 +147,7 @@ func TestCutoverOfNextHopObjects(t *testing.T) {
 }
 
 func TestCutoverOfIPv6Multipath(t *testing.T) {
+	t.Parallel()
 	n, _ := host(t)
 	run(t, n, "ip -6 route add 2001:db8:90::/64 nexthop via 2001:db8::1 dev eth0 weight 2 nexthop via 2001:db8::2 dev eth1")
 	run(t, n, "ip -6 route add default via 2001:db8::2 dev eth1 metric 2000")
@@ -163,7 +164,7 @@ func TestCutoverOfIPv6Multipath(t *testing.T) {
 	if diff := diffNamespaces(before.Normalised(), n.Look().Normalised()); diff != "" {
 		t.Errorf("before (-) and after the way back (+):\n%s", diff)
 	}
-	if fmt.Sprint(text) != fmt.Sprint(dumps(t, n)) {
-		t.Errorf("before\n%s\nafter\n%s", text, dumps(t, n))
+	if diff := cmp.Diff(text, dumps(t, n)); diff != "" {
+		t.Errorf("iproute2, before (-) and after the way back (+):\n%s", diff)
 	}
 }

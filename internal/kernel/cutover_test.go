@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -37,7 +38,7 @@ func host(t *testing.T) (host, lan *testnet.Net) {
 	run(t, host, "ip neigh add 198.18.0.77 lladdr 02:00:00:00:77:77 dev eth0 nud permanent")
 	run(t, host, "ip rule add from 198.18.0.5 iif eth0 table 100 priority 77")
 	run(t, host, "ip route add 198.18.78.0/24 via 198.18.0.1 dev eth0 mtu lock 1400 congctl reno rto_min 5s")
-	testnet.Eventually(t, func() error { return settled(host, "eth0") })
+	testnet.Eventually(t, func() error { return errors.Join(settled(host, "eth0"), settled(host, "eth1")) })
 	return host, lan
 }
 
@@ -109,6 +110,7 @@ func wayBack(n *testnet.Net) {
 }
 
 func TestCutoverAndBack(t *testing.T) {
+	t.Parallel()
 	n, _ := host(t)
 	before, text := n.Look(), dumps(t, n)
 	cutover(n)
@@ -120,6 +122,11 @@ func TestCutoverAndBack(t *testing.T) {
 		if a.Flags.NoPrefixRoute {
 			t.Errorf("%s still has noprefixroute", a.Prefix)
 		}
+	}
+	if !slices.ContainsFunc(between.Neighbours, func(nb model.Neighbour) bool {
+		return nb.Link == "br0" && nb.Address.String() == "198.18.0.77" && nb.MAC == "02:00:00:00:77:77" && nb.State == "permanent"
+	}) {
+		t.Errorf("the static neighbour is not on br0: %v", between.Neighbours)
 	}
 	was, _ := movable(before, "eth0")
 	is, _ := movable(between, "br0")
@@ -138,6 +145,7 @@ func TestCutoverAndBack(t *testing.T) {
 // TestBridgeDownUp: what interim flags left behind would show when the bridge goes down
 // and up: no connected routes.
 func TestBridgeDownUp(t *testing.T) {
+	t.Parallel()
 	n, _ := host(t)
 	cutover(n)
 	n.Must(model.SetUp{Link: "br0"}, model.SetUp{Link: "br0", Up: true})

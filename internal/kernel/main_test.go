@@ -3,7 +3,7 @@ package kernel_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"drawbridge/internal/testnet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testnet.Main(m) }

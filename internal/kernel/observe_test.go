@@ -3,10 +3,12 @@ package kernel_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +23,7 @@ import (
 
 // TestObserveAgreesWithIP compares with what iproute2 says of the same namespace.
 func TestObserveAgreesWithIP(t *testing.T) {
+	t.Parallel()
 	n, _ := host(t)
 	cutover(n)
 	ns := n.Look()
@@ -84,6 +87,7 @@ func only(rs []model.Route, four bool) []model.Route {
 
 // TestSettingsAgreeWithSysctl checks the places in the kernel's arrays against its files.
 func TestSettingsAgreeWithSysctl(t *testing.T) {
+	t.Parallel()
 	n, _ := host(t)
 	for i, s := range []string{"ipv4/conf/eth0/rp_filter", "ipv4/conf/eth0/arp_ignore", "ipv4/conf/eth0/arp_announce", "ipv4/conf/eth0/proxy_arp",
 		"ipv4/conf/eth0/accept_local", "ipv4/conf/eth0/arp_filter", "ipv4/conf/eth0/promote_secondaries", "ipv6/conf/eth0/accept_ra", "ipv6/conf/eth0/use_tempaddr", "ipv6/conf/eth0/accept_dad"} {
@@ -182,17 +186,100 @@ func hold(t *testing.T, n *testnet.Net, name string) int {
 	return fd
 }
 
-func TestRightsOfRoot(t *testing.T) {
+func TestRights(t *testing.T) {
 	n := testnet.New(t)
 	if err := n.CheckRights(); err != nil {
 		t.Error(err)
 	}
-	if err := n.CanMakeTap(); err != nil {
-		t.Log(err)
+	if err := withoutNetAdmin(n.CheckRights); !errors.Is(err, model.ErrDenied) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+		t.Errorf("without the capability: %v", err)
 	}
+	err := withoutNetAdmin(func() error {
+		_, err := n.Do(t.Context(), model.CreateBridge{Name: "br0"})
+		return err
+	})
+	if !errors.Is(err, model.ErrDenied) {
+		t.Errorf("a bridge without the capability: %v", err)
+	}
+}
+
+// withoutNetAdmin runs fn on a thread that lacks CAP_NET_ADMIN, and ends with it.
+func withoutNetAdmin(fn func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var sets [2]unix.CapUserData
+		if err := unix.Capget(&header, &sets[0]); err != nil {
+			done <- err
+			return
+		}
+		sets[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+		if err := unix.Capset(&header, &sets[0]); err != nil {
+			done <- err
+			return
+		}
+		done <- fn()
+	}()
+	return <-done
+}
+
+func TestMoveLink(t *testing.T) {
+	a, b := testnet.New(t), testnet.New(t)
+	a.Must(model.CreateVeth{Name: "eth0", Peer: model.Ref{Name: "web-vm"}, PeerMAC: "02:00:00:00:00:02"},
+		model.MoveLink{Link: "web-vm", Namespace: b.Name(), NewName: "eth1"})
+	if a.Look().Link("web-vm") != nil {
+		t.Error("still here")
+	}
+	if l := b.Look().Link("eth1"); l == nil || l.MAC != "02:00:00:00:00:02" || *l.Peer != (model.Ref{Namespace: a.Name(), Name: "eth0"}) {
+		t.Errorf("there it is %+v", l)
+	}
+	if peer := a.Look().Link("eth0").Peer; *peer != (model.Ref{Namespace: b.Name(), Name: "eth1"}) {
+		t.Errorf("its peer says %v", peer)
+	}
+	if _, err := a.Do(t.Context(), model.MoveLink{Link: "eth0", Namespace: "no-such-namespace"}); !errors.Is(err, model.ErrNotFound) {
+		t.Errorf("into nowhere: %v", err)
+	}
+	b.Must(model.DeleteLink{Name: "eth1"})
+	if a.Look().Link("eth0") != nil {
+		t.Error("half a pair is left")
+	}
+}
+
+func TestPortLimit(t *testing.T) {
+	t.Parallel()
+	n := manyTaps(t, 1023)
+	n.Must(model.CreateTap{Name: "last"})
+	if _, err := n.Do(t.Context(), model.SetMaster{Link: "last", Master: "br0"}); !errors.Is(err, model.ErrPortLimit) {
+		t.Errorf("port 1,024: %v", err)
+	}
+}
+
+// TestMacvlanParent: a link with macvlans cannot be a port.
+func TestMacvlanParent(t *testing.T) {
+	n := testnet.New(t)
+	n.Must(concat(cable("eth0"), ops(model.CreateBridge{Name: "br0"}))...)
+	run(t, n, "ip link add mv0 link eth0 type macvlan mode bridge")
+	mv := n.Look().Link("mv0")
+	if mv.Kind != model.Macvlan || mv.Mode != "bridge" || *mv.Parent != (model.Ref{Name: "eth0"}) {
+		t.Errorf("macvlan observed as %+v", mv)
+	}
+	_, err := n.Do(t.Context(), model.SetMaster{Link: "eth0", Master: "br0"})
+	if !errors.Is(err, model.ErrBusy) {
+		t.Errorf("got %v", err)
+	}
+	t.Log(err)
+}
+
+func TestTryingATapLeavesNone(t *testing.T) {
+	testnet.RequireTap(t)
+	n := testnet.New(t)
 	before := len(n.Look().Links)
-	if before != len(n.Look().Links) {
-		t.Error("a try left a link behind")
+	if err := n.CanMakeTap(); err != nil {
+		t.Fatal(err)
+	}
+	if after := len(n.Look().Links); after != before {
+		t.Errorf("%d links before, %d after", before, after)
 	}
 }
 
