@@ -12,7 +12,7 @@ import (
 	"drawbridge/internal/model"
 )
 
-// rtmFHash bits: RTNH_F_ONLINK.
+// nextHopOnLink is the one bit of rtm_flags and rtnh_flags that is asked for; the others are states.
 const nextHopOnLink = unix.RTNH_F_ONLINK
 
 const (
