@@ -1,0 +1,63 @@
+# The door to drawbridge: "make demo" and "make test" are all that a newcomer needs;
+# "make" alone tells the rest. They install what is missing, and say so.
+.POSIX:
+
+PREFIX = /usr/local
+DESTDIR =
+# How long "make fuzz" tries each target.
+FUZZTIME = 30s
+# What "make bench" runs: a pattern of benchmark names.
+BENCH = .
+# Where the race detector pays: goroutines, processes, sockets.
+RACE = ./internal/apply,./internal/kernel/...,./internal/lab/...,./internal/machine/...,./internal/probe
+
+.PHONY: help demo test build install lint check golden fuzz bench clean go
+
+help: ## tell what there is (this)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: build ## see a virtual machine join a LAN, drawn step by step (a minute)
+	@scripts/need.sh demo
+	bin/drawbridge lab demo
+
+test: go ## run every test; tells how many ran on the real kernel
+	@scripts/need.sh test
+	go vet ./...
+	@go run ./internal/tools/testsummary -race "$(RACE)" ./...
+
+# -buildvcs=false: the go command would ask git, which may not be there, and may
+# distrust a folder of another user's; version and commit are set by hand instead.
+build: go ## build bin/drawbridge, one static binary
+	@mkdir -p bin
+	@version=`git describe --tags --always --dirty 2>/dev/null || echo devel`; \
+	commit=`git rev-parse HEAD 2>/dev/null || echo unknown`; \
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+		-ldflags "-s -w -X drawbridge/internal/cli.version=$$version -X drawbridge/internal/cli.commit=$$commit" \
+		-o bin/drawbridge ./cmd/drawbridge
+
+install: build ## install it: PREFIX=/usr/local, DESTDIR for packagers
+	mkdir -p "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
+	cp bin/drawbridge "$(DESTDIR)$(PREFIX)/bin/drawbridge.new"
+	mv "$(DESTDIR)$(PREFIX)/bin/drawbridge.new" "$(DESTDIR)$(PREFIX)/bin/drawbridge"
+	bin/drawbridge completion bash > "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/drawbridge"
+
+lint: go ## run the linters of .golangci.yml
+	@scripts/lint.sh
+
+check: lint test ## lint and test: what must pass before a commit is shared
+
+golden: go ## write the golden files anew (look at the difference before you commit it)
+	@scripts/golden.sh
+
+fuzz: go ## try foreign bytes on everything that reads them: FUZZTIME=30s each
+	@scripts/fuzz.sh "$(FUZZTIME)"
+
+bench: go ## measure: BENCH=pattern
+	@scripts/need.sh bench
+	go test -run '^$$' -bench "$(BENCH)" -benchmem ./...
+
+clean: ## remove what was built
+	rm -rf bin drawbridge-demo
+
+go:
+	@scripts/go.sh

@@ -1,0 +1,86 @@
+#!/bin/sh
+# Installs what "make demo", "make test" or "make bench" needs and this machine lacks,
+# and says what and why. Debian and Ubuntu: with apt, without recommended packages (they
+# would bring a service: uml-utilities starts a uml_switch). Elsewhere it says what to
+# install. What is optional never stops the run, but where CI=true.
+#
+#   scripts/need.sh demo|test|bench
+set -eu
+
+purpose=${1:?usage: need.sh demo|test|bench}
+missing=
+required=
+
+# need PACKAGE COMMAND FOR WHY: FOR is a list of the purposes.
+need() {
+	case " $3 " in *" $purpose "*) ;; *) return 0 ;; esac
+	command -v "$2" >/dev/null 2>&1 && return 0
+	missing="$missing $1"
+	echo "missing: $2 (package $1): $4"
+}
+
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
+need user-mode-linux linux.uml "demo test" "runs the virtual machine; without it the demo uses a network namespace instead, and the tests of real VMs are skipped"
+need iproute2 ip "demo test bench" "the tests and benchmarks compare with what ip prints"
+need iputils-ping ping "test" "the tests of the pretend LAN ping with it"
+need tcpdump tcpdump "test" "the tests look at the pretend LAN's wire with it"
+need bridge-utils brctl "bench" "compared with, as the classic way"
+[ -n "$missing" ] || exit 0
+
+give_up() {
+	echo "$1"
+	if [ "${CI:-}" = true ]; then
+		echo "CI=true: what is needed must be there."
+		exit 1
+	fi
+	echo "Going on without."
+	exit 0
+}
+
+if ! command -v apt-get >/dev/null 2>&1; then
+	give_up "This is not Debian or Ubuntu: install what is missing with your own package manager. The names above are Debian's."
+fi
+
+as_root=
+if [ "$(id -u)" != 0 ]; then
+	if ! command -v sudo >/dev/null 2>&1; then
+		give_up "As root: apt-get install --no-install-recommends$missing"
+	fi
+	as_root=sudo
+	# Without a terminal nobody can type a password.
+	[ -t 0 ] || as_root="sudo -n"
+fi
+apt() {
+	$as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 "$@"
+}
+
+# apt-get update is for a machine that has no package lists at all, as a fresh
+# container has, or whose lists are too old to fetch by.
+if ! ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1; then
+	echo "apt-get update (there are no package lists yet)"
+	apt update -qq || give_up "apt-get update did not work."
+fi
+
+known=
+for package in $missing; do
+	candidate=$(LC_ALL=C apt-cache policy "$package" 2>/dev/null | sed -n 's/^  Candidate: //p')
+	case $candidate in
+	'' | '(none)')
+		echo "$package: not in this system's package archive ($(dpkg --print-architecture)); Ubuntu and arm64 have no user-mode-linux."
+		required="$required $package"
+		;;
+	*) known="$known $package" ;;
+	esac
+done
+if [ -n "$known" ]; then
+	echo "installing:$known (apt-get install --no-install-recommends${as_root:+, with sudo})"
+	# shellcheck disable=SC2086 # a list of packages
+	if ! apt install -y -qq --no-install-recommends $known </dev/null; then
+		echo "apt-get update (the package lists may be too old)"
+		# shellcheck disable=SC2086
+		apt update -qq && apt install -y -qq --no-install-recommends $known </dev/null ||
+			give_up "apt-get could not install$known."
+	fi
+fi
+[ -z "$required" ] || give_up "Not to be had here:$required."
