@@ -12,10 +12,11 @@ const (
 	stageEnter     = "enter"     // enters a namespace and becomes a command
 	stageEcho      = "echo"      // answers probes, in the host
 	stageFlows     = "flows"     // sends them
+	stageAsk       = "ask"       // asks one thing of the network, from inside a namespace
 )
 
 // Stages are the names of the hidden commands that [RunStage] carries out.
-func Stages() []string { return []string{stageSupervise, stageEnter, stageEcho, stageFlows} }
+func Stages() []string { return []string{stageSupervise, stageEnter, stageEcho, stageFlows, stageAsk} }
 
 // internalArgs is the argument vector that leads back to a stage.
 func internalArgs(stage string, args ...string) []string {
@@ -35,6 +36,8 @@ func RunStage(stage string, args []string) int {
 		err = echo()
 	case stageFlows:
 		err = flows(args)
+	case stageAsk:
+		err = ask(args)
 	default:
 		err = fmt.Errorf("no such stage: %s", stage)
 	}

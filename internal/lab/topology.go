@@ -15,7 +15,7 @@ const (
 	hostNS      = "host"
 
 	switchName = "switch" // the bridge in lan; its ports are named after who is at the other end
-	hostPort   = "host"
+	hostPort   = HostPort
 	hostUplink = "eth0"
 )
 
@@ -49,6 +49,12 @@ var (
 	Neighbour    = neighbour4.Addr()
 	Router       = routerLAN4.Addr()
 )
+
+// HostPort is the switch's port that the host's cable ends in.
+const HostPort = "host"
+
+// InPool tells whether an address is one that the router's DHCP server gives away.
+func InPool(a netip.Addr) bool { return a.Compare(poolFirst) >= 0 && a.Compare(poolLast) <= 0 }
 
 // namespaceNames are a lab's namespaces in the order of the picture.
 func namespaceNames() []string { return []string{hostNS, neighbourNS, lanNS, routerNS, farNS} }
