@@ -96,7 +96,7 @@ func (a *app) rootCommand() *cobra.Command {
 		newUpCommand(a), newConfirmCommand(a), newRollbackCommand(a), newDownCommand(a), newRecoverCommand(a), newStatusCommand(a),
 		newGuardCommand(a),
 		newLabCommand(a),
-		newMachineCommand(a), newMachineShimCommand(), newMachineGuestCommand(),
+		newMachineCommand(a), newMachineShimCommand(), newMachineGuestCommand(), newMachineInitCommand(),
 		newSchemaCommand(a), newVersionCommand(a),
 	)
 	return root

@@ -17,6 +17,7 @@ import (
 	"drawbridge/internal/machine"
 	"drawbridge/internal/machine/guest"
 	"drawbridge/internal/machine/namespace"
+	"drawbridge/internal/machine/procs"
 	"drawbridge/internal/model"
 )
 
@@ -185,7 +186,7 @@ func (a *app) attach(ctx context.Context, machines *machine.Manager, name string
 	return machines.Console(ctx, name, a.in, a.out)
 }
 
-// newMachineShimCommand and newMachineGuestCommand are for this program's own use.
+// The rest is for this program's own use.
 func newMachineShimCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    machine.ShimCommand + " DIR",
@@ -203,5 +204,22 @@ func newMachineGuestCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE:   func(cmd *cobra.Command, _ []string) error { return guest.Process(cmd.Context()) },
+	}
+}
+
+func newMachineInitCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    procs.InitCommand + " -- COMMAND...",
+		Short:  "Be process 1 of a VMM's PID namespace (drawbridge's own)",
+		Hidden: true,
+		Args:   cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, argv []string) error {
+			code, err := procs.RunInit(argv)
+			if err != nil {
+				return err
+			}
+			os.Exit(code) // the VMM's own
+			return nil
+		},
 	}
 }

@@ -93,6 +93,7 @@ func loadModules(dir string) error {
 		}
 		err = unix.FinitModule(int(f.Fd()), "", 0)
 		f.Close()
+		_ = os.Remove(name) // the initrd's files are memory
 		if err != nil && err != unix.EEXIST {
 			return fmt.Errorf("module %s: %w", filepath.Base(name), err)
 		}

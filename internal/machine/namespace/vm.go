@@ -93,7 +93,7 @@ func (vm *VM) start(self string, config []byte) error {
 	defer told.Close()
 	vm.console, vm.agent = console, line
 	flags := uintptr(unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWNS)
-	build := func() *exec.Cmd {
+	build := func(uintptr) *exec.Cmd {
 		cmd := exec.Command(self, GuestCommand)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 		cmd.ExtraFiles = []*os.File{theirLine, told}

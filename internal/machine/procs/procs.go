@@ -28,7 +28,7 @@ import (
 // these are not permitted a user namespace is made for them, in which the user is
 // inside. Where that is not permitted either and must is false, it starts without any.
 // It returns the flags that it got.
-func Start(build func() *exec.Cmd, flags uintptr, inside int, must bool) (*exec.Cmd, uintptr, error) {
+func Start(build func(flags uintptr) *exec.Cmd, flags uintptr, inside int, must bool) (*exec.Cmd, uintptr, error) {
 	flags |= unix.CLONE_NEWPID
 	tries := []uintptr{flags, flags | unix.CLONE_NEWUSER}
 	if !must {
@@ -36,7 +36,7 @@ func Start(build func() *exec.Cmd, flags uintptr, inside int, must bool) (*exec.
 	}
 	var errs []error
 	for _, f := range tries {
-		cmd := build()
+		cmd := build(f)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: f}
 		if f&unix.CLONE_NEWUSER != 0 {
 			cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: inside, HostID: os.Geteuid(), Size: 1}}

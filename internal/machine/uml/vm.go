@@ -22,6 +22,7 @@ import (
 type VM struct {
 	kernel   Kernel
 	cmd      *exec.Cmd
+	pid      int
 	console  *os.File
 	agent    *os.File
 	mconsole mconsole
@@ -48,10 +49,6 @@ func Start(ctx context.Context, m model.MachineConfig, init string) (*VM, error)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := memoryDir(m.Memory)
-	if err != nil {
-		return nil, err
-	}
 	vm := &VM{
 		kernel: k, done: make(chan struct{}), mconsole: mconsole{socketPath, mconsolePath},
 		devices: map[string]device{}, units: map[string]int{},
@@ -67,35 +64,45 @@ func Start(ctx context.Context, m model.MachineConfig, init string) (*VM, error)
 		}
 		devices = append(devices, d)
 	}
-	if err := writeInitrd(m, k, init); err != nil {
+	size, err := writeInitrd(m, k, init)
+	if err != nil {
+		return nil, err
+	}
+	m.Memory = max(m.Memory, leastMemory(size))
+	dir, err := memoryDir(m.Memory)
+	if err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(umlDir, 0o700); err != nil {
 		return nil, fmt.Errorf("uml: %w", err)
 	}
-	return vm, vm.start(m, devices, dir)
+	return vm, vm.start(m, devices, dir, init)
 }
 
-func writeInitrd(m model.MachineConfig, k Kernel, init string) error {
+func writeInitrd(m model.MachineConfig, k Kernel, init string) (size int64, err error) {
 	config, err := guest.NewConfig(m).Encode()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	i := Initrd{Init: init, Config: config}
 	if k.IPv6Module {
 		// Without its modules installed the machine has no IPv6, and says so itself.
 		if i.Modules, err = findModules(ModulesRoot, k.Release, "ipv6.ko"); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	f, err := os.OpenFile(initrdFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("initrd: %w", err)
+		return 0, fmt.Errorf("initrd: %w", err)
 	}
-	return errors.Join(i.Write(f), f.Close())
+	err = i.Write(f)
+	if st, serr := f.Stat(); serr == nil {
+		size = st.Size()
+	}
+	return size, errors.Join(err, f.Close())
 }
 
-func (vm *VM) start(m model.MachineConfig, devices []device, memory string) error {
+func (vm *VM) start(m model.MachineConfig, devices []device, memory, init string) error {
 	console, theirConsole, err := procs.SocketPair("console")
 	if err != nil {
 		return err
@@ -107,15 +114,20 @@ func (vm *VM) start(m model.MachineConfig, devices []device, memory string) erro
 	defer theirConsole.Close()
 	defer theirLine.Close()
 	vm.console, vm.agent = console, line
-	build := func() *exec.Cmd {
-		cmd := exec.Command(vm.kernel.Path, arguments(m, devices)...)
+	argv := append([]string{vm.kernel.Path}, arguments(m, devices)...)
+	build := func(flags uintptr) *exec.Cmd {
+		cmd := exec.Command(argv[0], argv[1:]...)
+		if flags&unix.CLONE_NEWPID != 0 {
+			cmd = exec.Command(init, append([]string{procs.InitCommand, "--"}, argv...)...)
+		}
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = theirConsole, theirConsole, theirConsole
 		cmd.ExtraFiles = []*os.File{theirLine}
 		cmd.Env = append(os.Environ(), "TMPDIR="+memory)
 		return cmd
 	}
+	var flags uintptr
 	err = withoutASLR(func() error {
-		vm.cmd, _, err = procs.Start(build, 0, os.Geteuid(), false)
+		vm.cmd, flags, err = procs.Start(build, 0, os.Geteuid(), false)
 		return err
 	})
 	if err != nil {
@@ -127,6 +139,12 @@ func (vm *VM) start(m model.MachineConfig, devices []device, memory string) erro
 		procs.Kill(vm.cmd)
 		close(vm.done)
 	}()
+	vm.pid = vm.cmd.Process.Pid
+	if flags&unix.CLONE_NEWPID != 0 {
+		if pid, err := procs.ChildOf(vm.pid); err == nil {
+			vm.pid = pid
+		}
+	}
 	return nil
 }
 
@@ -147,8 +165,8 @@ func withoutASLR(fn func() error) error {
 // Booted frees what only the boot needed.
 func (vm *VM) Booted() { _ = os.Remove(initrdFile) }
 
-// PID is the first process's.
-func (vm *VM) PID() int { return vm.cmd.Process.Pid }
+// PID is the UML's first process: the one that holds its taps.
+func (vm *VM) PID() int { return vm.pid }
 
 // Console is the machine's first console.
 func (vm *VM) Console() io.ReadWriteCloser { return vm.console }
