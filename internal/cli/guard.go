@@ -52,7 +52,9 @@ func (a *app) guard() error {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	surviveMemoryPressure()
+	if err := apply.HardenGuard(); err != nil {
+		fmt.Fprintln(a.err, "guard, going on without:", err)
+	}
 	s, err := a.open()
 	if err != nil {
 		return err
@@ -60,12 +62,6 @@ func (a *app) guard() error {
 	defer s.close()
 	s.store.InheritLock(os.NewFile(guardLockFD, "lock"))
 	return a.transaction(s, false).Watch(ctx, os.NewFile(guardWireFD, "wire"))
-}
-
-// surviveMemoryPressure makes this process the last one that the kernel would kill
-// when memory runs out (proc(5), oom_score_adj). Without the right to, it goes on.
-func surviveMemoryPressure() {
-	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 }
 
 func newConfirmCommand(a *app) *cobra.Command {

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"drawbridge/internal/model"
 )
@@ -34,6 +35,26 @@ func (b *builder) inherit(from, to string) {
 				fmt.Sprintf("%s has it so; what takes its addresses over must answer and learn like it.", from),
 				model.SetSetting{Path: path, Value: want})
 		}
+	}
+}
+
+// dropRoutes deletes the routes by a link; those that lead by others as well keep
+// their other ways.
+func (b *builder) dropRoutes(link, why string, routes []model.Route) {
+	given := givenRoutes(routes)
+	if len(given) == 0 {
+		return
+	}
+	b.step("Delete the routes by "+link, why, model.DeleteRoutes{Routes: given})
+	var rest []model.Route
+	for _, r := range given {
+		r.NextHops = slices.DeleteFunc(slices.Clone(r.NextHops), func(h model.NextHop) bool { return h.Link == link })
+		if len(r.NextHops) > 0 {
+			rest = append(rest, r)
+		}
+	}
+	if len(rest) > 0 {
+		b.step("Keep the other ways of those routes", "They lead by other interfaces as well, which are not touched.", model.AddRoutes{Routes: rest})
 	}
 }
 
@@ -102,9 +123,8 @@ func (b *builder) plugUplink(uplink, bridge string, move bool) {
 	}
 	if move {
 		b.moveTraffic(uplink, bridge, routes)
-	} else if given := givenRoutes(routes); len(given) > 0 {
-		b.step(fmt.Sprintf("Delete the routes by %s", uplink), fmt.Sprintf("The host's own addresses leave this LAN: nothing can be sent by %s any more.", uplink),
-			model.DeleteRoutes{Routes: given})
+	} else {
+		b.dropRoutes(uplink, fmt.Sprintf("The host's own addresses leave this LAN: nothing can be sent by %s any more.", uplink), routes)
 	}
 	endRedirect()
 	if len(moving) > 0 {

@@ -210,7 +210,7 @@ func (b *builder) rehost(wb wantedBridge) {
 	switch {
 	case was == "move":
 		u.Addresses, u.Routes = movable(b.here().AddressesOf(wb.name)), model.Moved(b.movableRoutes(wb.name), wb.name, u.Name)
-		b.step(fmt.Sprintf("Delete the routes by %s", wb.name), "The host is no longer to be reached at its old addresses over this LAN.", model.DeleteRoutes{Routes: givenRoutes(b.movableRoutes(wb.name))})
+		b.dropRoutes(wb.name, "The host is no longer to be reached at its old addresses over this LAN.", b.movableRoutes(wb.name))
 		b.step(fmt.Sprintf("Take the addresses off %s", wb.name), "They are kept in memory, and come back with 'down'.", model.DeleteAddresses{Link: wb.name, Addresses: u.Addresses})
 	case wb.host == "move":
 		b.step(fmt.Sprintf("Give %s the addresses of %s", wb.name, u.Name), "The host is to be reached over this LAN again.", model.AddAddresses{Link: wb.name, Addresses: u.Addresses})
