@@ -81,6 +81,7 @@ var fenced = []struct {
 	{
 		[]string{"golang.org/x/sys/unix"},
 		map[string]string{
+			"internal/apply":             "the guard's memory, locked",
 			"internal/kernel":            "taps by ioctl, namespaces, capabilities",
 			"internal/lab":               "namespaces, mounts, the supervisor's processes",
 			"internal/lab/demo":          "the terminal's width",
