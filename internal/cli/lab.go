@@ -161,7 +161,7 @@ Exit codes: 0 it is gone; 1 there was no such lab; 2 bad usage.`,
 }
 
 func labNameFlag(cmd *cobra.Command, name *string) {
-	cmd.Flags().StringVar(name, "name", "", "`NAME` of the lab; not needed when one is up only")
+	cmd.Flags().StringVar(name, "name", "", "`NAME` of the lab; without it the one called lab, else the only one")
 	_ = cmd.RegisterFlagCompletionFunc("name", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		names, _ := lab.Names()
 		return names, cobra.ShellCompDirectiveNoFileComp

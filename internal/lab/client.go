@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,11 +25,15 @@ type Client struct {
 	name string
 }
 
-// Dial finds a lab. Without a name it is the only one that is up.
+// Dial finds a lab. Without a name it is the one with the [DefaultName], else the only
+// one that is up.
 func Dial(name string) (*Client, error) {
 	names, err := Names()
 	if err != nil {
 		return nil, err
+	}
+	if name == "" && slices.Contains(names, DefaultName) {
+		name = DefaultName
 	}
 	if name == "" {
 		switch len(names) {
@@ -40,10 +45,8 @@ func Dial(name string) (*Client, error) {
 			return nil, fmt.Errorf("several labs are up: choose one with --name: %s", strings.Join(names, ", "))
 		}
 	}
-	for _, n := range names {
-		if n == name {
-			return &Client{n}, nil
-		}
+	if slices.Contains(names, name) {
+		return &Client{name}, nil
 	}
 	return nil, fmt.Errorf("lab %q: %w\nHint: drawbridge lab up --name %s", name, ErrNone, name)
 }
@@ -129,11 +132,7 @@ func (c *Client) Stop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		found := false
-		for _, n := range names {
-			found = found || n == c.name
-		}
-		if !found {
+		if !slices.Contains(names, c.name) {
 			return nil
 		}
 		select {

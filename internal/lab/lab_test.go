@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 		if os.Args[2] == "up" {
 			os.Exit(keeperMain(os.Args[3:]))
 		}
+		if os.Args[2] == "test-client" {
+			os.Exit(clientMain(os.Args[3], os.Args[4], os.Args[5]))
+		}
 		os.Exit(RunStage(os.Args[2], os.Args[3:]))
 	}
 	os.Exit(m.Run())

@@ -34,10 +34,16 @@ func socketDir() string {
 	if uid == 0 {
 		return "/run/drawbridge/labs"
 	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+	// It may name a folder that a login would have made, and there was none (su, cron).
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) && isFolder(dir) {
 		return filepath.Join(dir, "drawbridge", "labs")
 	}
 	return fmt.Sprintf("/tmp/drawbridge-%d/labs", uid)
+}
+
+func isFolder(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && fi.IsDir()
 }
 
 // place is the opened folder of control sockets. Sockets are reached through the

@@ -121,7 +121,7 @@ func (d *demo) hasLease(ctx context.Context) (string, error) {
 	a, _ := dhcpAddress(d.nic())
 	for _, l := range info.Leases {
 		if l.Address == a.Addr() && model.MAC(l.MAC) == d.nic().MAC {
-			d.facts.DHCPAddress = a.String()
+			d.facts.DHCPAddress = a.Addr().String()
 			d.facts.NIC, err = d.cabling(ctx)
 			return fmt.Sprintf("%s, by %s", a, d.facts.NIC), err
 		}

@@ -150,7 +150,7 @@ func (d *demo) chooseVMM(ctx context.Context) error {
 	switch {
 	case why != nil:
 		d.vmm = vmmNamespace
-		d.printf("There is no User-Mode Linux here, so the machine is the same guest in a network\nnamespace of its own (vmm: namespace), not a kernel of its own. To get one:\n  apt install --no-install-recommends user-mode-linux\n")
+		d.printf("No User-Mode Linux: %v.\nSo the machine is the same guest in a network namespace of its own (vmm: namespace).\n", why)
 	case d.vmm == vmmNamespace:
 		d.printf("The machine is a network namespace of its own (vmm: namespace), as asked for.\n")
 	default:

@@ -133,7 +133,7 @@ func (r *Result) fill(sent []time.Duration, answers []answer, end time.Duration)
 	if len(sent) == 0 {
 		return
 	}
-	r.Seconds = end.Seconds()
+	r.Seconds = ms(end) / 1000
 	answered := make([]bool, len(sent))
 	var rtts []time.Duration
 	count := 0
