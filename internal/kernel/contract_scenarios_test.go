@@ -37,6 +37,8 @@ var linkScenarios = []scenario{
 	{name: "plug a bridge into a bridge", start: ops(model.CreateBridge{Name: "br0"}, model.CreateBridge{Name: "br1"}), do: model.SetMaster{Link: "br1", Master: "br0"}, refused: model.ErrInvalid},
 	{name: "port that is down", start: ops(model.CreateBridge{Name: "br0"}, model.CreateTap{Name: "tap0"}), do: model.SetMaster{Link: "tap0", Master: "br0"}},
 	{name: "a bridge keeps the MTU that it was given", start: ops(model.CreateBridge{Name: "br0", MTU: 1500}, model.CreateTap{Name: "tap0", MTU: 1400}), do: model.SetMaster{Link: "tap0", Master: "br0"}},
+	{name: "MAC of a bridge that is up", start: ops(model.CreateBridge{Name: "br0", MAC: "02:11:22:33:44:55"}), do: model.SetMAC{Link: "br0", MAC: "02:11:22:33:44:66"}},
+	{name: "MAC that is none", start: cable("eth0"), do: model.SetMAC{Link: "eth0", MAC: "nonsense"}, refused: model.ErrInvalid},
 	{name: "MTU", start: cable("eth0"), do: model.SetMTU{Link: "eth0", MTU: 1300}},
 	{name: "MTU too small", start: cable("eth0"), do: model.SetMTU{Link: "eth0", MTU: 10}, refused: model.ErrInvalid},
 	{name: "wait for what stays down", start: ops(model.CreateBridge{Name: "br0", MAC: "02:00:00:00:00:09"}), do: model.WaitUp{Link: "br0", Timeout: 50}, refused: model.ErrBusy},

@@ -31,6 +31,8 @@ func (k *Kernel) Do(ctx context.Context, op model.Operation) (index int, err err
 		err = k.setUp(o)
 	case model.SetMaster:
 		err = k.setMaster(o)
+	case model.SetMAC:
+		err = k.setMAC(o)
 	case model.SetMTU:
 		err = k.setMTU(o.Link, o.MTU)
 	case model.AddAddresses:

@@ -3,12 +3,12 @@ package kernel
 import (
 	"context"
 	"fmt"
+	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
-
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -240,4 +240,12 @@ func (k *Kernel) waitUp(ctx context.Context, o model.WaitUp) error {
 		case <-time.After(pause):
 		}
 	}
+}
+
+func (k *Kernel) setMAC(o model.SetMAC) error {
+	mac, err := net.ParseMAC(string(o.MAC))
+	if err != nil {
+		return fmt.Errorf("%s: MAC %q: %w", o.Link, o.MAC, model.ErrInvalid)
+	}
+	return k.changeLink(o.Link, 0, 0, func(m *message) { m.attr(unix.IFLA_ADDRESS, mac) })
 }

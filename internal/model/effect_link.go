@@ -154,6 +154,18 @@ func (n *Namespace) hasMacvlans(link string) bool {
 	})
 }
 
+func (o SetMAC) apply(s *Snapshot) error {
+	l, err := s.Here().mustLink(o.Link)
+	if err != nil {
+		return err
+	}
+	if !o.MAC.Valid() {
+		return refuse(o.Link, ErrInvalid)
+	}
+	l.MAC = o.MAC
+	return nil
+}
+
 func (o SetMTU) apply(s *Snapshot) error {
 	l, err := s.Here().mustLink(o.Link)
 	if err != nil {

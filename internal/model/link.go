@@ -1,7 +1,23 @@
 package model
 
+import (
+	"strconv"
+	"strings"
+)
+
 // MAC is a hardware address in lower-case colon form, "" when a link has none.
 type MAC string
+
+// Valid tells whether it is six octets in colon form.
+func (m MAC) Valid() bool {
+	octets := strings.Split(string(m), ":")
+	for _, o := range octets {
+		if _, err := strconv.ParseUint(o, 16, 8); err != nil || len(o) != 2 {
+			return false
+		}
+	}
+	return len(octets) == 6
+}
 
 // Kind is what a link is. A kind that is not named here is kept as the kernel
 // writes it in IFLA_INFO_KIND, and shown as itself.

@@ -84,6 +84,12 @@ type SetMaster struct {
 	Master string `json:"master,omitempty"`
 }
 
+// SetMAC sets a link's hardware address, while it is up.
+type SetMAC struct {
+	Link string `json:"link"`
+	MAC  MAC    `json:"mac"`
+}
+
 // SetMTU sets a link's MTU in bytes.
 type SetMTU struct {
 	Link string `json:"link"`
@@ -199,6 +205,7 @@ func (DeleteLink) Op() string      { return "delete-link" }
 func (MoveLink) Op() string        { return "move-link" }
 func (SetUp) Op() string           { return "set-up" }
 func (SetMaster) Op() string       { return "set-master" }
+func (SetMAC) Op() string          { return "set-mac" }
 func (SetMTU) Op() string          { return "set-mtu" }
 func (AddAddresses) Op() string    { return "add-addresses" }
 func (DeleteAddresses) Op() string { return "delete-addresses" }
@@ -224,6 +231,7 @@ func (o DeleteLink) Object() string      { return o.Name }
 func (o MoveLink) Object() string        { return o.Link }
 func (o SetUp) Object() string           { return o.Link }
 func (o SetMaster) Object() string       { return o.Link }
+func (o SetMAC) Object() string          { return o.Link }
 func (o SetMTU) Object() string          { return o.Link }
 func (o AddAddresses) Object() string    { return o.Link }
 func (o DeleteAddresses) Object() string { return o.Link }
@@ -263,7 +271,7 @@ func ForMachine(op Operation) bool {
 var operationTypes = func() map[string]reflect.Type {
 	types := map[string]reflect.Type{}
 	for _, op := range []Operation{
-		CreateBridge{}, CreateTap{}, CreateVeth{}, DeleteLink{}, MoveLink{}, SetUp{}, SetMaster{}, SetMTU{},
+		CreateBridge{}, CreateTap{}, CreateVeth{}, DeleteLink{}, MoveLink{}, SetUp{}, SetMaster{}, SetMAC{}, SetMTU{},
 		AddAddresses{}, DeleteAddresses{}, SettleAddresses{}, AddRoutes{}, DeleteRoutes{}, MoveRoutes{},
 		CopyNeighbours{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{}, StartMachine{}, StopMachine{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
 	} {

@@ -42,7 +42,7 @@ func TestEveryOperationTypeIsRegistered(t *testing.T) {
 			t.Errorf("%s is registered as %s", op.Op(), name)
 		}
 	}
-	if len(operationTypes) != 24 {
+	if len(operationTypes) != 25 {
 		t.Errorf("%d operations are registered; count them again", len(operationTypes))
 	}
 }

@@ -74,6 +74,8 @@ func Commands(op model.Operation, style Style) []string {
 			return []string{fmt.Sprintf("ip link set %s nomaster", op.Link)}
 		}
 		return []string{fmt.Sprintf("ip link set %s master %s", op.Link, op.Master)}
+	case model.SetMAC:
+		return []string{fmt.Sprintf("ip link set %s address %s", op.Link, op.MAC)}
 	case model.SetMTU:
 		return []string{fmt.Sprintf("ip link set %s mtu %d", op.Link, op.MTU)}
 	case model.SetSetting:
@@ -198,6 +200,8 @@ func classic(op model.Operation) []string {
 			return []string{fmt.Sprintf("brctl addif %s %s", op.Master, op.Link)}
 		}
 		return []string{fmt.Sprintf("brctl delif $(basename $(readlink /sys/class/net/%s/master)) %s", op.Link, op.Link)}
+	case model.SetMAC:
+		return []string{fmt.Sprintf("ifconfig %s hw ether %s", op.Link, op.MAC)}
 	case model.SetMTU:
 		return []string{fmt.Sprintf("ifconfig %s mtu %d", op.Link, op.MTU)}
 	case model.AddAddresses:

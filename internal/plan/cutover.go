@@ -159,10 +159,16 @@ func (b *builder) releaseUplink(u OwnedUplink) {
 		return
 	}
 	moving, routes := movable(ns.AddressesOf(u.Bridge)), b.movableRoutes(u.Bridge)
-	if u.Host == "move" {
-		b.noteAdded(u, moving)
-	} else {
+	switch {
+	case u.Host != "move":
 		moving, routes = nil, nil
+	case b.own.ownsLink(u.Bridge):
+		b.noteAdded(u, moving)
+	default: // a stranger's bridge keeps what was its own
+		moving = addresses(moving, func(a model.Address) bool { return containsPrefix(u.Addresses, a) })
+		routes = slices.DeleteFunc(routes, func(r model.Route) bool {
+			return !slices.ContainsFunc(model.Moved(u.Routes, u.Name, u.Bridge), func(o model.Route) bool { return model.SameRoute(o, r) })
+		})
 	}
 	restore := func() {}
 	if len(moving) > 0 {

@@ -133,6 +133,12 @@ func (b *builder) restoreTouched(w *wanted) {
 		if l.Master != t.Master && (t.Master == "" || b.here().Link(t.Master) != nil) {
 			b.step(fmt.Sprintf("Put %s back where it was", t.Name), "It is not ours, and was plugged elsewhere before.", model.SetMaster{Link: t.Name, Master: t.Master})
 		}
+		if t.MAC != "" && l.MAC != t.MAC {
+			b.step(fmt.Sprintf("Give %s its own MAC address back", t.Name), "It is not ours, and had another one before.", model.SetMAC{Link: t.Name, MAC: t.MAC})
+		}
+		if t.MTU != 0 && l.MTU != t.MTU {
+			b.step(fmt.Sprintf("Set the MTU of %s back to %d", t.Name, t.MTU), "It is not ours, and was so before.", model.SetMTU{Link: t.Name, MTU: t.MTU})
+		}
 		if l := b.here().Link(t.Name); l.Up && !t.Up {
 			b.step(fmt.Sprintf("Take %s down again", t.Name), "It is not ours, and was down before.", model.SetUp{Link: t.Name})
 		}
@@ -190,12 +196,28 @@ func (b *builder) connectUplink(wb wantedBridge) {
 	if !l.Up {
 		b.step(fmt.Sprintf("Bring %s up", wb.uplink), "An interface that is down neither sends nor receives.", model.SetUp{Link: wb.uplink, Up: true})
 	}
+	b.shapeBridge(wb)
 	b.own.Uplinks = append(b.own.Uplinks, OwnedUplink{Name: wb.uplink, Bridge: wb.name, Host: wb.host,
 		Addresses: movable(b.here().AddressesOf(wb.uplink)), Routes: b.movableRoutes(wb.uplink)})
 	if child := b.childOf(wb.uplink, model.VLANKind); child != "" {
 		b.note("%s stays a VLAN of %s: tagged frames reach it as before, and do not enter %s", child, wb.uplink, wb.name)
 	}
 	b.plugUplink(wb.uplink, wb.name, wb.host == "move")
+}
+
+// shapeBridge gives a bridge that was there before its uplink the uplink's MAC address
+// and MTU, as one that is made with it has them from the start.
+func (b *builder) shapeBridge(wb wantedBridge) {
+	bridge, uplink := b.here().Link(wb.name), b.here().Link(wb.uplink)
+	if wb.host == "move" && bridge.MAC != uplink.MAC {
+		b.step(fmt.Sprintf("Give %s the MAC address of %s", wb.name, wb.uplink),
+			"The host keeps its address on the LAN, so it must keep its MAC address too: its neighbours and the DHCP server know it by that.",
+			model.SetMAC{Link: wb.name, MAC: uplink.MAC})
+	}
+	if bridge.MTU != uplink.MTU {
+		b.step(fmt.Sprintf("Set the MTU of %s to %d", wb.name, uplink.MTU), "All ports of a bridge must take frames of one size, or the large ones vanish.",
+			model.SetMTU{Link: wb.name, MTU: uplink.MTU})
+	}
 }
 
 // rehost changes how the host itself is on the LAN of a bridge whose uplink is

@@ -28,6 +28,10 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		if l := ns.Link(op.Link); l != nil && l.Master != op.Master {
 			return model.Operations{model.SetMaster{Link: op.Link, Master: l.Master}}
 		}
+	case model.SetMAC:
+		if l := ns.Link(op.Link); l != nil && l.MAC != op.MAC {
+			return model.Operations{model.SetMAC{Link: op.Link, MAC: l.MAC}}
+		}
 	case model.SetMTU:
 		if l := ns.Link(op.Link); l != nil && l.MTU != op.MTU {
 			return model.Operations{model.SetMTU{Link: op.Link, MTU: l.MTU}}

@@ -34,9 +34,11 @@ type OwnedLink struct {
 
 // TouchedLink is how a link of somebody else's was before.
 type TouchedLink struct {
-	Name   string `json:"name"`
-	Master string `json:"master,omitempty"`
-	Up     bool   `json:"up"`
+	Name   string    `json:"name"`
+	Master string    `json:"master,omitempty"`
+	Up     bool      `json:"up"`
+	MAC    model.MAC `json:"mac,omitempty"`
+	MTU    int       `json:"mtu,omitempty"`
 }
 
 // OwnedUplink remembers an uplink as it was before its host end was moved.
@@ -110,10 +112,8 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 	case model.DeleteLink:
 		o.Links = slices.DeleteFunc(o.Links, func(l OwnedLink) bool { return l.Name == op.Name })
 		o.Addresses = slices.DeleteFunc(o.Addresses, func(a model.Address) bool { return a.Link == op.Name })
-	case model.SetMaster:
-		o.touch(op.Link, before)
-	case model.SetUp:
-		o.touch(op.Link, before)
+	case model.SetMaster, model.SetUp, model.SetMAC, model.SetMTU:
+		o.touch(op.Object(), before)
 	case model.AddAddresses:
 		o.recordAddresses(op, before)
 	case model.DeleteAddresses:
@@ -135,7 +135,7 @@ func (o *Owned) touch(link string, before *model.Snapshot) {
 	l := before.Here().Link(link)
 	known := slices.ContainsFunc(o.Touched, func(t TouchedLink) bool { return t.Name == link })
 	if l != nil && !known && !o.ownsLink(link) {
-		o.Touched = append(o.Touched, TouchedLink{link, l.Master, l.Up})
+		o.Touched = append(o.Touched, TouchedLink{link, l.Master, l.Up, l.MAC, l.MTU})
 	}
 }
 
