@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"drawbridge/internal/kernel"
 	"drawbridge/internal/machine/procs"
@@ -47,18 +48,21 @@ func (m *Manager) List(ctx context.Context) ([]model.Machine, error) {
 // look is one machine as it is; without a name where there is none after all.
 func (m *Manager) look(ctx context.Context, name string) model.Machine {
 	dir := m.folder(name)
-	if alive(dir) {
+	// A shim that is just ending has its lock for a moment after its socket is gone.
+	for try := 0; alive(dir); try++ {
 		r, err := m.call(ctx, name, call{Do: callStatus})
 		if err == nil && r.Machine != nil {
 			return *r.Machine
 		}
-		if !errors.Is(err, errNoShim) {
-			var c shimConfig
-			if readJSON(filepath.Join(dir, configFile), &c) != nil {
-				return model.Machine{} // just being made, or gone
-			}
-			return model.Machine{Name: name, VMM: c.Machine.VMM, State: stateStarting, Config: &c.Machine, NICs: machineNICs(c.Machine)}
+		if try < 10 && ctx.Err() == nil {
+			time.Sleep(20 * time.Millisecond)
+			continue
 		}
+		var c shimConfig
+		if readJSON(filepath.Join(dir, configFile), &c) != nil {
+			return model.Machine{} // just being made, or gone
+		}
+		return model.Machine{Name: name, VMM: c.Machine.VMM, State: stateStarting, Config: &c.Machine, NICs: machineNICs(c.Machine)}
 	}
 	unlock, err := m.lock()
 	if err != nil {

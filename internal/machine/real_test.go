@@ -301,15 +301,18 @@ func TestUMLFailsClearly(t *testing.T) {
 // TestKilledShim: whatever is killed, the rest goes with it, and is told.
 func TestKilledShim(t *testing.T) {
 	needUML(t)
-	for _, victim := range []string{"shim", "VMM"} {
+	for _, victim := range []string{"shim", "process 1", "VMM"} {
 		t.Run(victim, func(t *testing.T) {
 			h := newHouse(t)
 			h.tap("tap0", "")
 			h.do(model.StartMachine{Machine: umlConfig(model.NICConfig{Name: "eth1", MAC: "02:11:22:33:44:55", Link: "tap0"})})
 			m := h.one("web")
 			pid := m.PID
-			if victim == "shim" {
+			switch victim {
+			case "process 1":
 				pid = parentOf(t, m.PID)
+			case "shim":
+				pid = parentOf(t, parentOf(t, m.PID))
 			}
 			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 				t.Fatal(err)

@@ -1,6 +1,7 @@
 package uml
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cavaliergopher/cpio"
+	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/machine/guest"
 )
@@ -29,59 +30,47 @@ type Initrd struct {
 	Modules []string
 }
 
-// Write writes it as a cpio archive of the new ASCII format, which the kernel unpacks
-// (Documentation/driver-api/early-userspace/buffer-format.rst).
+// Write writes it as a cpio archive.
 func (i Initrd) Write(w io.Writer) error {
-	c := cpio.NewWriter(w)
-	headers := []*cpio.Header{
-		{Name: "dev", Mode: cpio.TypeDir | 0o755},
+	c := &cpioWriter{w: w}
+	entries := []cpioEntry{
+		{name: "dev", mode: unix.S_IFDIR | 0o755},
 		// Without it process 1 starts with no standard streams (init/main.c, console_on_rootfs).
-		{Name: "dev/console", Mode: cpio.TypeChar | 0o600, DeviceID: 5<<8 | 1},
-		{Name: strings.TrimPrefix(guest.ModuleDir, "/"), Mode: cpio.TypeDir | 0o755},
+		{name: "dev/console", mode: unix.S_IFCHR | 0o600, major: 5, minor: 1},
+		{name: strings.TrimPrefix(guest.ModuleDir, "/"), mode: unix.S_IFDIR | 0o755},
+		{name: strings.TrimPrefix(guest.ConfigPath, "/"), mode: unix.S_IFREG | 0o600, size: int64(len(i.Config)), content: bytes.NewReader(i.Config)},
 	}
-	for _, h := range headers {
-		if err := c.WriteHeader(h); err != nil {
+	for _, e := range entries {
+		if err := c.add(e); err != nil {
 			return fmt.Errorf("initrd: %w", err)
 		}
-	}
-	if err := c.WriteHeader(&cpio.Header{Name: strings.TrimPrefix(guest.ConfigPath, "/"), Mode: cpio.TypeReg | 0o600, Size: int64(len(i.Config))}); err != nil {
-		return fmt.Errorf("initrd: %w", err)
-	}
-	if _, err := c.Write(i.Config); err != nil {
-		return fmt.Errorf("initrd: %w", err)
 	}
 	for n, module := range i.Modules {
 		name := path.Join(guest.ModuleDir, fmt.Sprintf("%02d-%s", n, filepath.Base(module)))
 		if err := addFile(c, module, name, 0o600); err != nil {
-			return err
+			return fmt.Errorf("initrd: %w", err)
 		}
 	}
 	if err := addFile(c, i.Init, "/init", 0o755); err != nil {
-		return err
+		return fmt.Errorf("initrd: %w", err)
 	}
-	if err := c.Close(); err != nil {
+	if err := c.close(); err != nil {
 		return fmt.Errorf("initrd: %w", err)
 	}
 	return nil
 }
 
-func addFile(c *cpio.Writer, from, name string, mode cpio.FileMode) error {
+func addFile(c *cpioWriter, from, name string, mode uint32) error {
 	f, err := os.Open(from)
 	if err != nil {
-		return fmt.Errorf("initrd: %w", err)
+		return err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("initrd: %w", err)
+		return err
 	}
-	if err := c.WriteHeader(&cpio.Header{Name: strings.TrimPrefix(name, "/"), Mode: cpio.TypeReg | mode, Size: st.Size()}); err != nil {
-		return fmt.Errorf("initrd: %w", err)
-	}
-	if _, err := io.Copy(c, f); err != nil {
-		return fmt.Errorf("initrd: %s: %w", from, err)
-	}
-	return nil
+	return c.add(cpioEntry{name: strings.TrimPrefix(name, "/"), mode: unix.S_IFREG | mode, size: st.Size(), content: f})
 }
 
 // findModules lists a module with all that it needs, in the order of loading, from
