@@ -110,10 +110,13 @@ func (g *graph) addressLines(itf model.Interface, legend bool) [][]run {
 		addr := run{a.Address.String(), AddressText, a.Status == "misplaced" || a.Change == model.Removed, a.Change}
 		note := addressNote(a)
 		switch {
+		case g.m.Terse:
+			lines = append(lines, narrow(addr)...)
+			if note != "" {
+				lines = append(lines, []run{{text: note, style: NoteText}})
+			}
 		case note == "":
 			lines = append(lines, []run{addr})
-		case g.m.Terse:
-			lines = append(lines, []run{addr}, []run{{text: note, style: NoteText}})
 		default:
 			lines = append(lines, []run{addr, {text: note, style: NoteText}})
 		}
@@ -124,6 +127,24 @@ func (g *graph) addressLines(itf model.Interface, legend bool) [][]run {
 		}
 	}
 	return lines
+}
+
+// narrowWidth is how much of an address stands on one line where columns are few: all
+// of any IPv4 address, half of a long IPv6 one.
+const narrowWidth = 20
+
+// narrow breaks a long address after a colon, so that a box need not be as wide as it.
+func narrow(addr run) [][]run {
+	if len(addr.text) <= narrowWidth {
+		return [][]run{{addr}}
+	}
+	at := strings.LastIndexByte(addr.text[:narrowWidth], ':') + 1
+	if at <= 1 {
+		return [][]run{{addr}}
+	}
+	first, rest := addr, addr
+	first.text, rest.text, rest.change = addr.text[:at], addr.text[at:], ""
+	return append([][]run{{first}}, narrow(rest)...)
 }
 
 // addressNote says what is out of the ordinary with an address.
