@@ -22,7 +22,7 @@ need() {
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
 need user-mode-linux linux.uml "demo test" "runs the virtual machine; without it the demo uses a network namespace instead, and the tests of real VMs are skipped"
-need iproute2 ip "demo test bench" "the tests and benchmarks compare with what ip prints"
+need iproute2 ip "test bench" "the tests and benchmarks compare with what ip prints"
 need iputils-ping ping "test" "the tests of the pretend LAN ping with it"
 need tcpdump tcpdump "test" "the tests look at the pretend LAN's wire with it"
 need bridge-utils brctl "bench" "compared with, as the classic way"
@@ -49,7 +49,10 @@ if [ "$(id -u)" != 0 ]; then
 	fi
 	as_root=sudo
 	# Without a terminal nobody can type a password.
-	[ -t 0 ] || as_root="sudo -n"
+	if ! [ -t 0 ]; then
+		as_root="sudo -n"
+		$as_root true 2>/dev/null || give_up "sudo asks for a password, and there is no terminal. As root: apt-get install --no-install-recommends$missing"
+	fi
 fi
 apt() {
 	$as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 "$@"
