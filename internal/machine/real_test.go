@@ -23,6 +23,9 @@ import (
 
 // binary builds the real, static program once: it is the shim, and the guest's /init.
 var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("DRAWBRIDGE"); path != "" {
+		return path, nil // built already: for a user without a Go of his own
+	}
 	dir, err := os.MkdirTemp("", "drawbridge-machine-test-")
 	if err != nil {
 		return "", err
@@ -39,7 +42,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil {
+	if path, err := binary(); err == nil && path != os.Getenv("DRAWBRIDGE") {
 		_ = os.RemoveAll(filepath.Dir(path))
 	}
 	os.Exit(code)
@@ -73,6 +76,11 @@ func newHouse(t *testing.T) *house {
 func needUML(t *testing.T) {
 	t.Helper()
 	testnet.RequireTap(t)
+	needUMLBinary(t)
+}
+
+func needUMLBinary(t *testing.T) {
+	t.Helper()
 	if _, err := exec.LookPath("linux.uml"); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("needs linux.uml")
