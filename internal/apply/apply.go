@@ -21,8 +21,8 @@ import (
 // Kernel observes a network namespace and carries out operations in it.
 type Kernel interface {
 	Observe(ctx context.Context) (model.Namespace, error)
-	// Do returns the index of the link that the operation made, 0 if it made none.
-	Do(ctx context.Context, op model.Operation) (index int, err error)
+	// Do returns the indexes of the links that the operation made.
+	Do(ctx context.Context, op model.Operation) (model.Made, error)
 }
 
 // Machines starts, plugs and stops virtual machines.
@@ -31,10 +31,21 @@ type Machines interface {
 	Do(ctx context.Context, op model.Operation) error
 }
 
+// Probes ask on the wire whether the host can still be reached. They are chosen before
+// anything is touched, and judged when the result is verified: what did not pass before
+// is not required after.
+type Probes interface {
+	Choose(ctx context.Context, before model.Snapshot) error
+	// Judge returns an error that names each probe that failed, with what it saw.
+	Judge(ctx context.Context, after model.Snapshot) error
+}
+
 // Transaction is what a plan is carried out with.
 type Transaction struct {
 	Kernel   Kernel
 	Machines Machines
+	// Probes may be nil: nothing is asked then.
+	Probes Probes
 	// Store keeps the journal and what is owned.
 	Store *Store
 	// Progress is told of every step before it is carried out; may be nil.
@@ -111,6 +122,11 @@ func (t *Transaction) Run(ctx context.Context, p plan.Plan) error {
 	if err != nil {
 		return &Failure{Err: err}
 	}
+	if t.Probes != nil {
+		if err := t.Probes.Choose(ctx, p.Before); err != nil {
+			return &Failure{Err: fmt.Errorf("probes: %w", err)}
+		}
+	}
 	j, err := t.Store.newJournal(p)
 	if err != nil {
 		return &Failure{Err: err}
@@ -139,15 +155,18 @@ func (t *Transaction) carryOut(ctx context.Context, j *Journal, guard Guard, p p
 		if err := j.begin(i); err != nil {
 			return err
 		}
-		index, err := t.do(ctx, st.Do)
+		made, err := t.do(ctx, st.Do)
 		if err != nil {
-			return fmt.Errorf("%s: %w", st.Title, err)
+			return fmt.Errorf("%s: %w", st.Title, errors.Join(err, j.refused(i, err)))
 		}
-		if err := j.done(i, index); err != nil {
+		if err := j.done(i, made); err != nil {
 			return err
 		}
 	}
 	if err := t.verify(ctx, want, operations(j.Steps)); err != nil {
+		return err
+	}
+	if err := t.judge(ctx); err != nil {
 		return err
 	}
 	if err := stopped(ctx, guard); err != nil {
@@ -163,6 +182,18 @@ func (t *Transaction) carryOut(ctx context.Context, j *Journal, guard Guard, p p
 	return nil
 }
 
+// judge asks the probes of a verified result.
+func (t *Transaction) judge(ctx context.Context) error {
+	if t.Probes == nil {
+		return nil
+	}
+	after, err := t.observe(ctx)
+	if err != nil {
+		return fmt.Errorf("probes: %w", err)
+	}
+	return t.Probes.Judge(ctx, after)
+}
+
 // stopped tells why the transaction must not go on, nil if it may.
 func stopped(ctx context.Context, guard Guard) error {
 	select {
@@ -175,9 +206,9 @@ func stopped(ctx context.Context, guard Guard) error {
 	}
 }
 
-func (t *Transaction) do(ctx context.Context, op model.Operation) (int, error) {
+func (t *Transaction) do(ctx context.Context, op model.Operation) (model.Made, error) {
 	if model.ForMachine(op) {
-		return 0, t.Machines.Do(ctx, op)
+		return nil, t.Machines.Do(ctx, op)
 	}
 	return t.Kernel.Do(ctx, op)
 }
@@ -186,15 +217,6 @@ func operations(steps []JournalStep) []model.Operation {
 	var out []model.Operation
 	for _, st := range steps {
 		out = append(out, st.Do...)
-	}
-	return out
-}
-
-// madeLinks are the indexes of the links that the journal's steps made, by name.
-func (j *Journal) madeLinks() map[string]int {
-	out := map[string]int{}
-	for step, index := range j.indexes {
-		out[j.Steps[step].Do[0].Object()] = index
 	}
 	return out
 }

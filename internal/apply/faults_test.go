@@ -129,7 +129,7 @@ type struck struct {
 	guard func() int
 }
 
-func (s *struck) Do(ctx context.Context, op model.Operation) (int, error) {
+func (s *struck) Do(ctx context.Context, op model.Operation) (model.Made, error) {
 	n := s.n
 	s.n++
 	if n != s.c.At || s.c.Fault == "" {
@@ -137,14 +137,14 @@ func (s *struck) Do(ctx context.Context, op model.Operation) (int, error) {
 	}
 	if !s.c.After {
 		if err := s.strike(); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
-	index, err := s.Kernel.Do(ctx, op)
+	made, err := s.Kernel.Do(ctx, op)
 	if err == nil && s.c.After {
 		err = s.strike()
 	}
-	return index, err
+	return made, err
 }
 
 func (s *struck) strike() error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -42,12 +43,13 @@ type JournalStep struct {
 	Undo  model.Operations `json:"undo,omitempty"`
 }
 
-// entry is a later line: a step begun, a step done, or the end.
+// entry is a later line: a step begun, a step done, one that was refused, or the end.
 type entry struct {
-	Begin  *int `json:"begin,omitempty"`
-	Done   *int `json:"done,omitempty"`
-	Index  int  `json:"index,omitempty"` // of the link that the step made
-	Commit bool `json:"commit,omitempty"`
+	Begin   *int       `json:"begin,omitempty"`
+	Done    *int       `json:"done,omitempty"`
+	Made    model.Made `json:"made,omitempty"` // by the step that is done
+	Refused *int       `json:"refused,omitempty"`
+	Commit  bool       `json:"commit,omitempty"`
 }
 
 // Journal is the undo journal of one transaction: lines of JSON, each on disk before
@@ -56,9 +58,9 @@ type Journal struct {
 	path string
 	f    *os.File
 	Header
-	begun   int         // steps 0..begun-1 may have been carried out
-	indexes map[int]int // step -> index of the link that it made
-	commit  bool
+	begun  int                // steps 0..begun-1 may have been carried out
+	made   map[int]model.Made // the links that each step made
+	commit bool
 }
 
 func newHeader(id Identity, p plan.Plan, owned plan.Owned) Header {
@@ -72,7 +74,7 @@ func newHeader(id Identity, p plan.Plan, owned plan.Owned) Header {
 // createJournal writes the header and makes it durable. It appears under its name
 // only when it is whole.
 func createJournal(path string, id Identity, p plan.Plan, owned plan.Owned) (*Journal, error) {
-	j := &Journal{path: path, Header: newHeader(id, p, owned), indexes: map[int]int{}}
+	j := &Journal{path: path, Header: newHeader(id, p, owned), made: map[int]model.Made{}}
 	tmp := path + ".new"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -109,11 +111,28 @@ func (j *Journal) begin(step int) error {
 	return nil
 }
 
-func (j *Journal) done(step, index int) error {
-	if index != 0 {
-		j.indexes[step] = index
+func (j *Journal) done(step int, made model.Made) error {
+	j.made[step] = made
+	return j.write(entry{Done: &step, Made: made})
+}
+
+// refused notes that a step came to nothing because its name is taken: what bears that
+// name is a stranger's, and no undo may touch it.
+func (j *Journal) refused(step int, cause error) error {
+	if !errors.Is(cause, model.ErrExists) || len(model.MadeBy(j.Steps[step].Do[0])) == 0 {
+		return nil
 	}
-	return j.write(entry{Done: &step, Index: index})
+	j.begun = step
+	return j.write(entry{Refused: &step})
+}
+
+// madeLinks are the indexes of the links that the journal's steps made, by name.
+func (j *Journal) madeLinks() model.Made {
+	out := model.Made{}
+	for _, made := range j.made {
+		maps.Copy(out, made)
+	}
+	return out
 }
 
 // commitTo puts what is owned now in force and takes the journal away: nothing is to
@@ -146,7 +165,7 @@ func openJournal(path string, id Identity) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{path: path, f: f, indexes: map[int]int{}}
+	j := &Journal{path: path, f: f, made: map[int]model.Made{}}
 	if err := j.read(); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("undo journal %s: %w", path, err)
@@ -179,8 +198,10 @@ func (j *Journal) read() error {
 		switch {
 		case e.Begin != nil:
 			j.begun = max(j.begun, *e.Begin+1)
-		case e.Done != nil && e.Index != 0:
-			j.indexes[*e.Done] = e.Index
+		case e.Done != nil:
+			j.made[*e.Done] = e.Made
+		case e.Refused != nil:
+			j.begun = *e.Refused
 		case e.Commit:
 			j.commit = true
 		}

@@ -26,32 +26,28 @@ func (m *memory) Observe(context.Context) (model.Namespace, error) {
 	return m.snap.Here().Clone(), nil
 }
 
-func (m *memory) do(op model.Operation) (int, error) {
+func (m *memory) do(op model.Operation) (model.Made, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := m.n
 	m.n++
 	if m.fault != nil {
 		if err := m.fault(n, false, op); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
 	if err := m.snap.Apply(op); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if m.fault != nil {
 		if err := m.fault(n, true, op); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
-	switch op.(type) {
-	case model.CreateBridge, model.CreateTap, model.CreateVeth:
-		return m.snap.Here().Link(op.Object()).Index, nil
-	}
-	return 0, nil
+	return m.snap.Here().Made(op), nil
 }
 
-func (m *memory) Do(_ context.Context, op model.Operation) (int, error) { return m.do(op) }
+func (m *memory) Do(_ context.Context, op model.Operation) (model.Made, error) { return m.do(op) }
 
 // memoryMachines is the machines' side of the same host.
 type memoryMachines struct{ *memory }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 
 	"drawbridge/internal/model"
@@ -26,16 +27,14 @@ func (t *Transaction) rollBack(j *Journal, cause error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
 	defer cancel()
-	remade := map[string]int{}
+	remade := model.Made{}
 	for i := j.begun - 1; i >= 0; i-- {
 		for _, op := range j.Steps[i].Undo {
 			// The last step begun may not have been done at all: what its undo shall
 			// bring back may still be there, what it shall remove may be absent. The
 			// verification below tells whether that is all.
-			index, err := t.do(ctx, withIndex(op, j.indexes[i]))
-			if index != 0 {
-				remade[op.Object()] = index
-			}
+			made, err := t.do(ctx, withIndexes(op, j.made[i]))
+			maps.Copy(remade, made)
 			if err != nil && !errors.Is(err, model.ErrNotFound) && !errors.Is(err, model.ErrExists) {
 				f.Left = append(f.Left, fmt.Errorf("undo of %q: %w", j.Steps[i].Title, err))
 			}
@@ -57,13 +56,21 @@ func (t *Transaction) rollBack(j *Journal, cause error) error {
 	return f
 }
 
-// withIndex makes the undo of a link's making refuse any other link of that name.
-func withIndex(op model.Operation, index int) model.Operation {
-	if del, ok := op.(model.DeleteLink); ok {
-		del.Index = index
-		return del
+// withIndexes makes the undo of a link's making refuse any other link of that name.
+func withIndexes(op model.Operation, made model.Made) model.Operation {
+	switch op := op.(type) {
+	case model.DeleteLink:
+		op.Index = made[op.Name]
+		return op
+	case model.DeleteLinks:
+		op.Links = slices.Clone(op.Links)
+		for i := range op.Links {
+			op.Links[i].Index = made[op.Links[i].Name]
+		}
+		return op
+	default:
+		return op
 	}
-	return op
 }
 
 // Recover rolls back what a crash interrupted. It returns what was done: the titles

@@ -27,7 +27,7 @@ type scenario struct {
 
 // doer is the common face of both kernels.
 type doer interface {
-	Do(ctx context.Context, op model.Operation) (int, error)
+	Do(ctx context.Context, op model.Operation) (model.Made, error)
 	Observe(ctx context.Context) (model.Namespace, error)
 }
 
@@ -45,9 +45,9 @@ func TestContract(t *testing.T) {
 
 func (s scenario) run(t *testing.T) {
 	for _, op := range append(s.start, s.do) {
-		if _, ok := op.(model.CreateTap); ok {
+		switch op.(type) {
+		case model.CreateTap, model.CreateTaps:
 			testnet.RequireTap(t)
-			break
 		}
 	}
 	real := testnet.New(t)

@@ -9,22 +9,25 @@ import (
 	"drawbridge/internal/model"
 )
 
-// Do carries an operation out. index is that of the link that it made, 0 if it made
-// none. The error wraps one of the model's, and carries the kernel's own words.
-func (k *Kernel) Do(ctx context.Context, op model.Operation) (index int, err error) {
+// Do carries an operation out, and returns the indexes of the links that it made. The
+// error wraps one of the model's, and carries the kernel's own words.
+func (k *Kernel) Do(ctx context.Context, op model.Operation) (made model.Made, err error) {
 	if err := ctx.Err(); err != nil {
-		return 0, fmt.Errorf("%s %s: %w", op.Op(), op.Object(), err)
+		return nil, fmt.Errorf("%s %s: %w", op.Op(), op.Object(), err)
 	}
-	made := ""
 	switch o := op.(type) {
 	case model.CreateBridge:
-		made, err = o.Name, k.createBridge(o)
+		err = k.createBridge(o)
 	case model.CreateTap:
-		made, err = o.Name, k.createTap(o)
+		err = k.createTap(o)
+	case model.CreateTaps:
+		made, err = k.createTaps(ctx, o)
 	case model.CreateVeth:
-		made, err = o.Name, k.createVeth(o)
+		err = k.createVeth(o)
 	case model.DeleteLink:
 		err = k.deleteLink(o)
+	case model.DeleteLinks:
+		err = k.deleteLinks(ctx, o)
 	case model.MoveLink:
 		err = k.moveLink(o)
 	case model.SetUp:
@@ -58,19 +61,22 @@ func (k *Kernel) Do(ctx context.Context, op model.Operation) (index int, err err
 	case model.SetSetting:
 		err = k.setSetting(o)
 	default:
-		return 0, fmt.Errorf("%s %s: %w: not an operation of the host's kernel", op.Op(), op.Object(), model.ErrInvalid)
+		return nil, fmt.Errorf("%s %s: %w: not an operation of the host's kernel", op.Op(), op.Object(), model.ErrInvalid)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", op.Op(), err)
+		return nil, fmt.Errorf("%s: %w", op.Op(), err)
 	}
-	if made == "" {
-		return 0, nil
+	if made != nil {
+		return made, nil
 	}
-	l, err := k.linkByName(made)
-	if err != nil {
-		return 0, fmt.Errorf("%s: made, but: %w", op.Op(), err)
+	for _, name := range model.MadeBy(op) {
+		l, err := k.linkByName(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: made, but: %w", op.Op(), err)
+		}
+		made = model.Made{name: l.Index}
 	}
-	return l.Index, nil
+	return made, nil
 }
 
 func isGone(err error) bool {

@@ -86,32 +86,11 @@ func tapFlags(vnetHeader, multiQueue bool) uint16 {
 	return flags
 }
 
-// createTap makes the tap with IFF_TUN_EXCL, so that an existing one is never taken
-// over. It lasts once TUNSETPERSIST is done; a failure before leaves nothing.
+// createTap makes the tap, and gives it its MTU and MAC.
 func (k *Kernel) createTap(o model.CreateTap) error {
-	if err := model.CheckLinkName(o.Name); err != nil {
+	err := k.inTapSocket(func(socket int) error {
+		_, err := makeTap(socket, o)
 		return err
-	}
-	if _, err := k.linkByName(o.Name); err == nil {
-		return fmt.Errorf("tap %s: %w", o.Name, model.ErrExists)
-	}
-	err := k.inside(func() error {
-		fd, err := openTun()
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		ifr, err := ifreqFor(o.Name, tapFlags(o.VnetHeader, o.MultiQueue)|unix.IFF_TUN_EXCL)
-		if err != nil {
-			return err
-		}
-		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
-			if err == unix.EBUSY {
-				return fmt.Errorf("tap %s: %w", o.Name, model.ErrExists)
-			}
-			return refusal("tap "+o.Name, fmt.Errorf("TUNSETIFF: %w", err))
-		}
-		return keepTap(fd, o)
 	})
 	if err != nil || o.MTU == 0 && o.MAC == "" {
 		return err
@@ -131,6 +110,47 @@ func (k *Kernel) createTap(o model.CreateTap) error {
 		return errors.Join(err, k.deleteLink(model.DeleteLink{Name: o.Name}))
 	}
 	return nil
+}
+
+// inTapSocket runs fn inside the namespace with a socket that SIOCGIFINDEX can ask.
+func (k *Kernel) inTapSocket(fn func(socket int) error) error {
+	return k.inside(func() error {
+		s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("socket: %w", err)
+		}
+		defer unix.Close(s)
+		return fn(s)
+	})
+}
+
+// makeTap makes one tap with IFF_TUN_EXCL, so that an existing one is never taken over,
+// and tells its index. It lasts once TUNSETPERSIST is done; a failure before leaves nothing.
+func makeTap(socket int, o model.CreateTap) (int, error) {
+	if err := model.CheckLinkName(o.Name); err != nil {
+		return 0, err
+	}
+	fd, err := openTun()
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	ifr, err := ifreqFor(o.Name, tapFlags(o.VnetHeader, o.MultiQueue)|unix.IFF_TUN_EXCL)
+	if err != nil {
+		return 0, err
+	}
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		// EBUSY: a tap of that name; EINVAL: another kind of link (tun_set_iff).
+		if err == unix.EBUSY || err == unix.EINVAL && unix.IoctlIfreq(socket, unix.SIOCGIFINDEX, ifr) == nil {
+			return 0, fmt.Errorf("tap %s: %w", o.Name, model.ErrExists)
+		}
+		return 0, refusal("tap "+o.Name, fmt.Errorf("TUNSETIFF: %w", err))
+	}
+	if err := unix.IoctlIfreq(socket, unix.SIOCGIFINDEX, ifr); err != nil {
+		return 0, refusal("tap "+o.Name, fmt.Errorf("SIOCGIFINDEX: %w", err))
+	}
+	index := int(ifr.Uint32())
+	return index, keepTap(fd, o)
 }
 
 func keepTap(fd int, o model.CreateTap) error {

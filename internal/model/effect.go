@@ -81,11 +81,31 @@ func (n *Namespace) addLink(l Link) error {
 // inheritDefaults gives a new link the settings of conf/default (inetdev_init,
 // ipv6_add_dev).
 func (n *Namespace) inheritDefaults(link string) {
-	for path, value := range maps.Clone(n.Settings) {
+	for _, d := range n.defaults() {
+		n.Settings[d.of(link)] = d.value
+	}
+}
+
+// linkDefault is a setting of conf/default: what every new link begins with.
+type linkDefault struct{ family, key, value string }
+
+func (d linkDefault) of(link string) string { return d.family + "/conf/" + link + "/" + d.key }
+
+func (n *Namespace) defaults() []linkDefault {
+	var out []linkDefault
+	for path, value := range n.Settings {
 		if family, key, ok := strings.Cut(path, "/conf/default/"); ok {
-			n.Settings[family+"/conf/"+link+"/"+key] = value
+			out = append(out, linkDefault{family, key, value})
 		}
 	}
+	return out
+}
+
+// withRoom copies a map into one that more entries fit into without growing.
+func withRoom(m map[string]string, more int) map[string]string {
+	out := make(map[string]string, len(m)+more)
+	maps.Copy(out, m)
+	return out
 }
 
 // CheckLinkName is the kernel's dev_valid_name: 1 to 15 bytes, no slash, colon or
@@ -100,27 +120,37 @@ func CheckLinkName(name string) error {
 }
 
 // dropLink removes a link with all that hangs on it.
-func (n *Namespace) dropLink(name string) {
-	n.Links = slices.DeleteFunc(n.Links, func(l Link) bool { return l.Name == name })
+func (n *Namespace) dropLink(name string) { n.dropLinks(map[string]bool{name: true}) }
+
+// dropLinks removes links with all that hangs on them, in one pass over the namespace.
+func (n *Namespace) dropLinks(gone map[string]bool) {
+	n.Links = slices.DeleteFunc(n.Links, func(l Link) bool { return gone[l.Name] })
 	for i := range n.Links {
-		if n.Links[i].Master == name {
+		if gone[n.Links[i].Master] {
 			n.Links[i].Master, n.Links[i].Port = "", nil
 		}
 	}
-	n.dropL3(name)
-	for path := range n.Settings {
-		if strings.Contains(path, "/conf/"+name+"/") || strings.Contains(path, "/neigh/"+name+"/") {
-			delete(n.Settings, path)
-		}
-	}
-	n.FDB = slices.DeleteFunc(n.FDB, func(f FDBEntry) bool { return f.Link == name || f.Master == name })
+	n.dropL3(gone)
+	maps.DeleteFunc(n.Settings, func(path, _ string) bool { return gone[linkOfSetting(path)] })
+	n.FDB = slices.DeleteFunc(n.FDB, func(f FDBEntry) bool { return gone[f.Link] || gone[f.Master] })
 }
 
-// dropL3 removes the addresses, routes and neighbours of a link.
-func (n *Namespace) dropL3(link string) {
-	n.Addresses = slices.DeleteFunc(n.Addresses, func(a Address) bool { return a.Link == link })
-	n.dropRoutes(link)
-	n.Neighbours = slices.DeleteFunc(n.Neighbours, func(nb Neighbour) bool { return nb.Link == link })
+// linkOfSetting is the link of ipv4/conf/LINK/KEY and ipv4/neigh/LINK/KEY.
+func linkOfSetting(path string) string {
+	_, rest, _ := strings.Cut(path, "/")
+	area, rest, _ := strings.Cut(rest, "/")
+	if area != "conf" && area != "neigh" {
+		return ""
+	}
+	link, _, _ := strings.Cut(rest, "/")
+	return link
+}
+
+// dropL3 removes the addresses, routes and neighbours of links.
+func (n *Namespace) dropL3(gone map[string]bool) {
+	n.Addresses = slices.DeleteFunc(n.Addresses, func(a Address) bool { return gone[a.Link] })
+	n.dropRoutes(gone)
+	n.Neighbours = slices.DeleteFunc(n.Neighbours, func(nb Neighbour) bool { return gone[nb.Link] })
 }
 
 // settle brings what follows from the rest up to date: carriers, operational

@@ -2,8 +2,11 @@ package model
 
 import "slices"
 
-// maxPorts of a bridge: BR_MAX_PORTS less the unused port 0 (net/bridge/br_private.h).
-const maxPorts = 1023
+// MaxPorts of a bridge: BR_MAX_PORTS less the unused port 0 (net/bridge/br_private.h).
+const MaxPorts = 1023
+
+// The MTUs that an Ethernet interface takes: ETH_MIN_MTU, ETH_MAX_MTU.
+const minMTU, maxMTU = 68, 65535
 
 // A bridge that was given no MTU sinks to the smallest MTU of its ports
 // (br_mtu_auto_adjust). That is not simulated: whether it was given one cannot be read
@@ -24,10 +27,17 @@ func (o CreateBridge) apply(s *Snapshot) error {
 }
 
 func (o CreateTap) apply(s *Snapshot) error {
-	return s.Here().addLink(Link{Name: o.Name, Kind: TapKind, MAC: o.MAC, MTU: o.MTU, Tap: &Tap{
-		Owner: o.Owner, OwnerName: o.OwnerName, Group: o.Group, GroupName: o.GroupName,
-		Persistent: true, VnetHeader: o.VnetHeader, MultiQueue: o.MultiQueue}})
+	return s.Here().addLink(o.link())
 }
+
+func (o CreateTap) link() Link {
+	return Link{Name: o.Name, Kind: TapKind, MAC: o.MAC, MTU: o.MTU, Tap: &Tap{
+		Owner: o.Owner, OwnerName: o.OwnerName, Group: o.Group, GroupName: o.GroupName,
+		Persistent: true, VnetHeader: o.VnetHeader, MultiQueue: o.MultiQueue}}
+}
+
+// newPort is a bridge's port as br_add_if makes it.
+func newPort() *BridgePort { return &BridgePort{Learning: true, Flood: true} }
 
 func (o CreateVeth) apply(s *Snapshot) error {
 	here, there := s.Here(), s.Namespace(o.Peer.Namespace)
@@ -96,7 +106,7 @@ func (o SetUp) apply(s *Snapshot) error {
 		// fib_disable_ip drops the IPv4 routes and addrconf_ifdown the IPv6 addresses
 		// (unless keep_addr_on_down); IPv4 addresses stay.
 		l.Carrier = false
-		n.dropRoutes(o.Link)
+		n.dropRoutes(map[string]bool{o.Link: true})
 		n.Addresses = slices.DeleteFunc(n.Addresses, func(a Address) bool {
 			return a.Link == o.Link && a.Prefix.Addr().Is6()
 		})
@@ -138,12 +148,12 @@ func (o SetMaster) apply(s *Snapshot) error {
 		return refuse(o.Link, ErrInvalid)
 	case m.Kind == Bridged && n.hasMacvlans(o.Link):
 		return refuse(o.Link, ErrBusy)
-	case m.Kind == Bridged && len(n.Ports(o.Master)) >= maxPorts:
+	case m.Kind == Bridged && len(n.Ports(o.Master)) >= MaxPorts:
 		return refuse(o.Master, ErrPortLimit)
 	}
 	l.Master = o.Master
 	if m.Kind == Bridged {
-		l.Port = &BridgePort{Learning: true, Flood: true}
+		l.Port = newPort()
 	}
 	return nil
 }
@@ -171,7 +181,7 @@ func (o SetMTU) apply(s *Snapshot) error {
 	if err != nil {
 		return err
 	}
-	if o.MTU < 68 || o.MTU > 65535 { // ETH_MIN_MTU, ETH_MAX_MTU
+	if o.MTU < minMTU || o.MTU > maxMTU {
 		return refuse(o.Link, ErrInvalid)
 	}
 	l.MTU = o.MTU

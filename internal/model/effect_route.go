@@ -22,15 +22,16 @@ func SameRouteKey(a, b Route) bool {
 	return a.Table == b.Table && a.Destination == b.Destination && a.From == b.From && a.TOS == b.TOS && a.Metric == b.Metric
 }
 
-// dropRoutes removes the routes by a link; a multipath route loses its next hop only.
-func (n *Namespace) dropRoutes(link string) {
+// dropRoutes removes the routes by links; a multipath route loses its next hops only.
+func (n *Namespace) dropRoutes(links map[string]bool) {
+	by := func(h NextHop) bool { return links[h.Link] }
 	for i := range n.Routes {
 		r := &n.Routes[i]
 		if len(r.NextHops) > 1 {
-			r.NextHops = slices.DeleteFunc(slices.Clone(r.NextHops), func(h NextHop) bool { return h.Link == link })
+			r.NextHops = slices.DeleteFunc(slices.Clone(r.NextHops), by)
 		}
 	}
-	n.Routes = slices.DeleteFunc(n.Routes, func(r Route) bool { return r.uses(link) })
+	n.Routes = slices.DeleteFunc(n.Routes, func(r Route) bool { return slices.ContainsFunc(r.NextHops, by) })
 }
 
 func (n *Namespace) deleteRoute(r Route) {

@@ -271,7 +271,7 @@ func ForMachine(op Operation) bool {
 var operationTypes = func() map[string]reflect.Type {
 	types := map[string]reflect.Type{}
 	for _, op := range []Operation{
-		CreateBridge{}, CreateTap{}, CreateVeth{}, DeleteLink{}, MoveLink{}, SetUp{}, SetMaster{}, SetMAC{}, SetMTU{},
+		CreateBridge{}, CreateTap{}, CreateTaps{}, CreateVeth{}, DeleteLink{}, DeleteLinks{}, MoveLink{}, SetUp{}, SetMaster{}, SetMAC{}, SetMTU{},
 		AddAddresses{}, DeleteAddresses{}, SettleAddresses{}, AddRoutes{}, DeleteRoutes{}, MoveRoutes{},
 		CopyNeighbours{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{}, StartMachine{}, StopMachine{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
 	} {

@@ -12,6 +12,8 @@ func TestOperationsSurviveJSON(t *testing.T) {
 	ops := Operations{
 		CreateBridge{Name: "br0", MAC: "02:11:22:33:44:55", MTU: 9000},
 		CreateTap{Name: "tap0", Owner: &uid, OwnerName: "alice", VnetHeader: true},
+		CreateTaps{Taps: []CreateTap{{Name: "tap1", Owner: &uid}, {Name: "tap2"}}, Master: "br0", Up: true, LinkGroup: 1<<30 + 7},
+		DeleteLinks{Links: []LinkID{{"tap1", 8}, {"tap2", 0}}, LinkGroup: 1<<30 + 7, Kind: TapKind},
 		CreateVeth{Name: "v0", Peer: Ref{"lan", "v1"}},
 		DeleteLink{Name: "br0", Index: 7, Kind: Bridged},
 		AddAddresses{Link: "br0", Addresses: []Address{{Link: "br0", Prefix: netip.MustParsePrefix("198.18.0.5/24"), Origin: DHCP, Lifetime: &Lifetime{600, 300}}}},
@@ -42,7 +44,7 @@ func TestEveryOperationTypeIsRegistered(t *testing.T) {
 			t.Errorf("%s is registered as %s", op.Op(), name)
 		}
 	}
-	if len(operationTypes) != 25 {
+	if len(operationTypes) != 27 {
 		t.Errorf("%d operations are registered; count them again", len(operationTypes))
 	}
 }

@@ -89,6 +89,9 @@ func Commands(op model.Operation, style Style) []string {
 	case model.CopyNeighbours:
 		return []string{fmt.Sprintf("ip neigh show dev %s | while read ip _ mac _; do ip neigh replace $ip lladdr $mac dev %s; done", op.From, op.To)}
 	}
+	if cmds := batchCommands(op, style); cmds != nil {
+		return cmds
+	}
 	if cmds := addressCommands(op); cmds != nil {
 		return cmds
 	}

@@ -30,13 +30,17 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	for _, wb := range w.bridges {
 		b.makeBridge(wb)
 	}
-	for _, c := range w.cables {
+	single, batches := b.batches(w.cables)
+	for _, c := range single {
 		b.makeCable(c)
 	}
 	for _, wb := range w.bridges {
 		b.connectBridge(wb)
 	}
-	for _, c := range w.cables {
+	for _, cables := range batches {
+		b.makeTaps(cables)
+	}
+	for _, c := range single {
 		b.plugCable(c)
 	}
 	for _, m := range w.machines {
@@ -79,6 +83,7 @@ func (b *builder) releaseUplinks(w *wanted) {
 
 // dropLinks deletes the links of ours that nobody wants: taps before bridges.
 func (b *builder) dropLinks(w *wanted) {
+	b.dropTaps(w)
 	for _, bridges := range []bool{false, true} {
 		for _, l := range slices.Clone(b.own.Links) {
 			if (l.Kind == model.Bridged) != bridges || w.bridge(l.Name) != nil || w.cable(l.Name) != nil {

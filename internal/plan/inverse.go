@@ -16,10 +16,18 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		return model.Operations{model.DeleteLink{Name: op.Name, Kind: model.Bridged}}
 	case model.CreateTap:
 		return model.Operations{model.DeleteLink{Name: op.Name, Kind: model.TapKind}}
+	case model.CreateTaps:
+		undo := model.DeleteLinks{LinkGroup: op.LinkGroup, Kind: model.TapKind}
+		for _, t := range op.Taps {
+			undo.Links = append(undo.Links, model.LinkID{Name: t.Name})
+		}
+		return model.Operations{undo}
 	case model.CreateVeth:
 		return model.Operations{model.DeleteLink{Name: op.Name, Kind: model.Veth}}
 	case model.DeleteLink:
 		return recreate(ns, op.Name)
+	case model.DeleteLinks:
+		return recreateAll(ns, op)
 	case model.SetUp:
 		if l := ns.Link(op.Link); l != nil && l.Up != op.Up {
 			return model.Operations{model.SetUp{Link: op.Link, Up: l.Up}}
@@ -102,8 +110,7 @@ func recreate(ns *model.Namespace, name string) model.Operations {
 			ops = append(ops, model.SetMaster{Link: p.Name, Master: name})
 		}
 	case model.TapKind:
-		ops = append(ops, model.CreateTap{Name: name, MAC: l.MAC, Owner: l.Tap.Owner, OwnerName: l.Tap.OwnerName, Group: l.Tap.Group,
-			GroupName: l.Tap.GroupName, VnetHeader: l.Tap.VnetHeader, MultiQueue: l.Tap.MultiQueue, MTU: l.MTU})
+		ops = append(ops, tapLike(l))
 	case model.Veth:
 		ops = append(ops, model.CreateVeth{Name: name, MAC: l.MAC, MTU: l.MTU, Peer: model.Ref{Name: model.PeerName(name)}})
 	default:
@@ -115,10 +122,21 @@ func recreate(ns *model.Namespace, name string) model.Operations {
 	if l.Up && l.Kind != model.Bridged {
 		ops = append(ops, model.SetUp{Link: name, Up: true})
 	}
-	if as := addresses(ns.AddressesOf(name), func(a model.Address) bool { return a.Origin != model.LinkLocal }); len(as) > 0 {
-		ops = append(ops, model.AddAddresses{Link: name, Addresses: as})
+	return append(ops, readdress(ns, name)...)
+}
+
+func readdress(ns *model.Namespace, link string) model.Operations {
+	as := addresses(ns.AddressesOf(link), func(a model.Address) bool { return a.Origin != model.LinkLocal })
+	if len(as) == 0 {
+		return nil
 	}
-	return ops
+	return model.Operations{model.AddAddresses{Link: link, Addresses: as}}
+}
+
+// tapLike makes a tap as l is.
+func tapLike(l *model.Link) model.CreateTap {
+	return model.CreateTap{Name: l.Name, MAC: l.MAC, Owner: l.Tap.Owner, OwnerName: l.Tap.OwnerName, Group: l.Tap.Group,
+		GroupName: l.Tap.GroupName, VnetHeader: l.Tap.VnetHeader, MultiQueue: l.Tap.MultiQueue, MTU: l.MTU}
 }
 
 func nicConfig(m *model.Machine, name string) *model.NICConfig {

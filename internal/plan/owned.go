@@ -30,6 +30,8 @@ type OwnedLink struct {
 	Name  string     `json:"name"`
 	Index int        `json:"index,omitempty"`
 	Kind  model.Kind `json:"kind"`
+	// Group is the link group that it was made in, 0 for none.
+	Group uint32 `json:"group,omitempty"`
 }
 
 // TouchedLink is how a link of somebody else's was before.
@@ -107,11 +109,20 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 		o.Links = append(o.Links, OwnedLink{Name: op.Name, Kind: model.Bridged})
 	case model.CreateTap:
 		o.Links = append(o.Links, OwnedLink{Name: op.Name, Kind: model.TapKind})
+	case model.CreateTaps:
+		for _, t := range op.Taps {
+			o.Links = append(o.Links, OwnedLink{Name: t.Name, Kind: model.TapKind, Group: op.LinkGroup})
+		}
 	case model.CreateVeth:
 		o.Links = append(o.Links, OwnedLink{Name: op.Name, Kind: model.Veth})
 	case model.DeleteLink:
-		o.Links = slices.DeleteFunc(o.Links, func(l OwnedLink) bool { return l.Name == op.Name })
-		o.Addresses = slices.DeleteFunc(o.Addresses, func(a model.Address) bool { return a.Link == op.Name })
+		o.drop(map[string]bool{op.Name: true})
+	case model.DeleteLinks:
+		gone := make(map[string]bool, len(op.Links))
+		for _, id := range op.Links {
+			gone[id.Name] = true
+		}
+		o.drop(gone)
 	case model.SetMaster, model.SetUp, model.SetMAC, model.SetMTU:
 		o.touch(op.Object(), before)
 	case model.AddAddresses:
@@ -127,6 +138,12 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 	case model.StopMachine:
 		o.Machines = slices.DeleteFunc(o.Machines, func(m string) bool { return m == op.Name })
 	}
+}
+
+// drop forgets links, and the addresses that go with them.
+func (o *Owned) drop(gone map[string]bool) {
+	o.Links = slices.DeleteFunc(o.Links, func(l OwnedLink) bool { return gone[l.Name] })
+	o.Addresses = slices.DeleteFunc(o.Addresses, func(a model.Address) bool { return gone[a.Link] })
 }
 
 // touch remembers a stranger's link as it was when it was first altered, and forgets

@@ -16,6 +16,7 @@ type wanted struct {
 	bridges  []wantedBridge
 	cables   []wantedCable
 	machines []model.MachineConfig
+	byLink   map[string]int // cables
 }
 
 type wantedBridge struct {
@@ -41,7 +42,10 @@ func (w *wanted) bridge(name string) *wantedBridge {
 }
 
 func (w *wanted) cable(link string) *wantedCable {
-	return at(w.cables, func(c wantedCable) bool { return c.link == link })
+	if i, ok := w.byLink[link]; ok {
+		return &w.cables[i]
+	}
+	return nil
 }
 
 func (w *wanted) machine(name string) *model.MachineConfig {
@@ -77,8 +81,13 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 		c.group, c.groupName = b.group(t.Group)
 		w.cables = append(w.cables, c)
 	}
-	for _, c := range w.cables {
+	w.byLink = make(map[string]int, len(w.cables))
+	for i, c := range w.cables {
+		w.byLink[c.link] = i
 		b.checkCable(c)
+	}
+	for _, wb := range w.bridges {
+		b.checkPorts(w, wb)
 	}
 	return w
 }

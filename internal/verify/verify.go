@@ -38,9 +38,11 @@ type Objects struct{ Links, Settings, Machines []string }
 // ObjectsOf collects the objects of operations.
 func ObjectsOf(ops []model.Operation) Objects {
 	var o Objects
+	seen := map[*[]string]map[string]bool{&o.Links: {}, &o.Settings: {}, &o.Machines: {}}
 	add := func(list *[]string, names ...string) {
 		for _, n := range names {
-			if n != "" && !slices.Contains(*list, n) {
+			if n != "" && !seen[list][n] {
+				seen[list][n] = true
 				*list = append(*list, n)
 			}
 		}
@@ -51,6 +53,10 @@ func ObjectsOf(ops []model.Operation) Objects {
 			add(&o.Settings, op.Path)
 		case model.MoveRoutes:
 			add(&o.Links, op.From, op.To)
+		case model.CreateTaps:
+			add(&o.Links, op.Names()...)
+		case model.DeleteLinks:
+			add(&o.Links, op.Names()...)
 		case model.CopyNeighbours, model.WaitUp, model.RedirectIngress, model.EndRedirect:
 		default:
 			if model.ForMachine(op) {
@@ -69,8 +75,9 @@ func ObjectsOf(ops []model.Operation) Objects {
 // carriers, link-local addresses, routes of table local.
 func Check(want, got model.Snapshot, objects Objects) []Mismatch {
 	var c checker
+	w, g := indexOf(want.Here()), indexOf(got.Here())
 	for _, name := range objects.Links {
-		c.link(want.Here(), got.Here(), name)
+		c.link(w, g, name)
 	}
 	for _, path := range objects.Settings {
 		if w, ok := want.Here().Settings[path]; ok {
@@ -85,14 +92,43 @@ func Check(want, got model.Snapshot, objects Objects) []Mismatch {
 
 type checker struct{ found []Mismatch }
 
+// index finds what belongs to a link: a thousand links times a thousand routes is too
+// much to look through for each.
+type index struct {
+	links     map[string]*model.Link
+	addresses map[string][]model.Address
+	routes    map[string][]model.Route
+}
+
+func indexOf(n *model.Namespace) index {
+	x := index{make(map[string]*model.Link, len(n.Links)), map[string][]model.Address{}, map[string][]model.Route{}}
+	for i := range n.Links {
+		x.links[n.Links[i].Name] = &n.Links[i]
+	}
+	for _, a := range n.Addresses {
+		x.addresses[a.Link] = append(x.addresses[a.Link], a)
+	}
+	for _, r := range n.Routes {
+		if r.Table == model.TableLocal {
+			continue // the kernel's own
+		}
+		for i, h := range r.NextHops {
+			if !slices.ContainsFunc(r.NextHops[:i], func(o model.NextHop) bool { return o.Link == h.Link }) {
+				x.routes[h.Link] = append(x.routes[h.Link], r)
+			}
+		}
+	}
+	return x
+}
+
 func (c *checker) compare(object, what, want, got string) {
 	if want != got {
 		c.found = append(c.found, Mismatch{object, what, want, got})
 	}
 }
 
-func (c *checker) link(want, got *model.Namespace, name string) {
-	w, g := want.Link(name), got.Link(name)
+func (c *checker) link(want, got index, name string) {
+	w, g := want.links[name], got.links[name]
 	if w == nil || g == nil {
 		c.compare(name, "presence", presence(w != nil), presence(g != nil))
 		return
@@ -109,13 +145,13 @@ func (c *checker) link(want, got *model.Namespace, name string) {
 	if w.Bridge != nil && g.Bridge != nil {
 		c.compare(name, "spanning tree", fmt.Sprint(w.Bridge.STP), fmt.Sprint(g.Bridge.STP))
 	}
-	c.compare(name, "addresses", addresses(want, name), addresses(got, name))
-	c.routes(want, got, name)
+	c.compare(name, "addresses", addresses(want.addresses[name]), addresses(got.addresses[name]))
+	c.routes(want.routes[name], got.routes[name], name)
 }
 
 // routes reports each missing route by itself: a list of all would bury it. Routes
 // with a lifetime come and go with the router that announces them.
-func (c *checker) routes(want, got *model.Namespace, link string) {
+func (c *checker) routes(want, got []model.Route, link string) {
 	wanted, there := routes(want, link), routes(got, link)
 	for _, r := range wanted {
 		if !slices.Contains(there, r) {
@@ -151,9 +187,9 @@ func presence(there bool) string {
 	return "absent"
 }
 
-func addresses(n *model.Namespace, link string) string {
+func addresses(as []model.Address) string {
 	var out []string
-	for _, a := range n.AddressesOf(link) {
+	for _, a := range as {
 		if a.Origin != model.LinkLocal && a.Origin != model.RA {
 			out = append(out, a.Prefix.String())
 		}
@@ -162,11 +198,11 @@ func addresses(n *model.Namespace, link string) string {
 	return strings.Join(out, " ")
 }
 
-func routes(n *model.Namespace, link string) []string {
+func routes(rs []model.Route, link string) []string {
 	var out []string
-	for _, r := range n.RoutesOf(link) {
+	for _, r := range rs {
 		kernels := r.Destination.Addr().IsLinkLocalUnicast() || r.Destination.Addr().IsMulticast()
-		if r.Table == model.TableLocal || r.Expires != 0 || r.Protocol == "ra" || kernels {
+		if r.Expires != 0 || r.Protocol == "ra" || kernels {
 			continue
 		}
 		s := fmt.Sprintf("%s dev %s table %d metric %d", r.Destination, link, r.Table, r.Metric)

@@ -64,34 +64,28 @@ func (k *Kernel) Done() int {
 	return k.done
 }
 
-// Do carries an operation out. index is that of the link that it made, 0 if it made
-// none.
-func (k *Kernel) Do(ctx context.Context, op model.Operation) (index int, err error) {
+// Do carries an operation out, and returns the indexes of the links that it made.
+func (k *Kernel) Do(ctx context.Context, op model.Operation) (model.Made, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, fmt.Errorf("%s %s: %w", op.Op(), op.Object(), err)
+		return nil, fmt.Errorf("%s %s: %w", op.Op(), op.Object(), err)
 	}
 	if model.ForMachine(op) {
-		return 0, fmt.Errorf("%s %s: %w: not an operation of the host's kernel", op.Op(), op.Object(), model.ErrInvalid)
+		return nil, fmt.Errorf("%s %s: %w: not an operation of the host's kernel", op.Op(), op.Object(), model.ErrInvalid)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	n := 2 * k.done
 	k.done++
 	if err := k.fail(n, op); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if err := k.snap.Apply(op); err != nil {
-		return 0, fmt.Errorf("%s: %w", op.Op(), err)
+		return nil, fmt.Errorf("%s: %w", op.Op(), err)
 	}
 	if err := k.fail(n+1, op); err != nil {
-		return 0, err
+		return nil, err
 	}
-	switch op.(type) {
-	case model.CreateBridge, model.CreateTap, model.CreateVeth:
-		return k.snap.Here().Link(op.Object()).Index, nil
-	default:
-		return 0, nil
-	}
+	return k.snap.Here().Made(op), nil
 }
 
 func (k *Kernel) fail(n int, op model.Operation) error {

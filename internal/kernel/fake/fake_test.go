@@ -33,9 +33,10 @@ func TestFailBeforeAndAfter(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	k := fake.New(model.Namespace{})
-	index, err := k.Do(t.Context(), model.CreateBridge{Name: "br0"})
+	made, err := k.Do(t.Context(), model.CreateBridge{Name: "br0"})
+	index := made["br0"]
 	if err != nil || index == 0 {
-		t.Fatal(index, err)
+		t.Fatal(made, err)
 	}
 	if _, err := k.Do(t.Context(), model.DeleteLink{Name: "br0", Index: index + 1}); !errors.Is(err, model.ErrNotOurs) {
 		t.Error(err)
