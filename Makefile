@@ -2,8 +2,8 @@
 # "make" alone tells the rest. They install what is missing, and say so.
 .POSIX:
 
+# These are given on make's command line: make fuzz FUZZTIME=5m
 PREFIX = /usr/local
-DESTDIR =
 # How long "make fuzz" tries each target.
 FUZZTIME = 30s
 # What "make bench" runs: a pattern of benchmark names.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -49,6 +50,7 @@ func currentVersion(build *debug.BuildInfo) versionInfo {
 			}
 		}
 	}
+	v.Modified = v.Modified || strings.HasSuffix(v.Version, "-dirty") // git describe
 	if v.Version == "" {
 		v.Version = "devel"
 	}
