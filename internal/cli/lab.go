@@ -38,7 +38,7 @@ Nothing of it touches the machine's own network, and nothing is left of it after
   drawbridge lab down`,
 	}
 	cmd.AddCommand(newLabUpCommand(a), newLabDownCommand(a), newLabListCommand(a), newLabExecCommand(a),
-		newLabPlugCommand(a, true), newLabPlugCommand(a, false), newLabProbeCommand(a), newLabDemoCommand(a), newLabGuestCommand(a))
+		newLabPlugCommand(a, true), newLabPlugCommand(a, false), newLabProbeCommand(a), newLabDemoCommand(), newLabGuestCommand(a))
 	for _, stage := range lab.Stages() {
 		cmd.AddCommand(newLabStageCommand(stage))
 	}

@@ -13,7 +13,7 @@ import (
 	"drawbridge/internal/lab/demo"
 )
 
-func newLabDemoCommand(a *app) *cobra.Command {
+func newLabDemoCommand() *cobra.Command {
 	o := demo.Options{Stdout: os.Stdout, Stderr: os.Stderr}
 	cmd := &cobra.Command{
 		Use:   "demo",

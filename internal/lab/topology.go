@@ -22,9 +22,6 @@ const (
 // The addresses of a lab: RFC 2544's 198.18.0.0/15 and RFC 3849's 2001:db8::/32, which
 // no real network has.
 var (
-	lanSubnet = netip.MustParsePrefix("198.18.0.0/24")
-	farSubnet = netip.MustParsePrefix("198.18.1.0/24")
-
 	routerLAN4 = netip.MustParsePrefix("198.18.0.1/24")
 	routerLAN6 = netip.MustParsePrefix("2001:db8::1/64")
 	routerFar4 = netip.MustParsePrefix("198.18.1.1/24")

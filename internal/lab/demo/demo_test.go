@@ -148,19 +148,20 @@ func TestDemo(t *testing.T) {
 
 // A Ctrl-C at any moment leaves no process, no socket and no file.
 func TestInterrupted(t *testing.T) {
-	for _, after := range []time.Duration{50, 150, 400, 900, 1800, 2600} {
-		t.Run((after * time.Millisecond).String(), func(t *testing.T) {
+	for _, ms := range []int{50, 150, 400, 900, 1800, 2600} {
+		after := time.Duration(ms) * time.Millisecond
+		t.Run(after.String(), func(t *testing.T) {
 			r := newRunner(t, os.Geteuid() == 0, "--vmm", "namespace")
 			if err := r.cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(after * time.Millisecond)
+			time.Sleep(after)
 			_ = r.cmd.Process.Signal(unix.SIGINT)
 			var exit *exec.ExitError
 			if err := r.cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
 				t.Fatalf("%v\n%s", err, r.stderr.String())
 			}
-			if after > 100 && !strings.Contains(r.stderr.String(), "interrupted at") {
+			if ms > 100 && !strings.Contains(r.stderr.String(), "interrupted at") {
 				t.Errorf("does not say where: %s", r.stderr.String())
 			}
 			r.nothingLeft(t)

@@ -101,7 +101,7 @@ func (t Target) run(ctx context.Context, inside Inside, warmed func(), begin <-c
 	if t.Network == "tcp" {
 		err = pingPong(ctx, conn, &r)
 	} else {
-		err = stream(ctx, conn, &r)
+		stream(ctx, conn, &r)
 	}
 	if err != nil {
 		r.Error = err.Error()

@@ -29,7 +29,7 @@ func (p probe) bytes() []byte {
 }
 
 // stream sends at the rate whether or not answers come, and matches those that do.
-func stream(ctx context.Context, conn net.Conn, r *Result) error {
+func stream(ctx context.Context, conn net.Conn, r *Result) {
 	start := time.Now()
 	answers := make(chan []answer, 1)
 	go func() { answers <- collect(conn, start) }()
@@ -43,7 +43,6 @@ func stream(ctx context.Context, conn net.Conn, r *Result) error {
 	time.Sleep(stragglers)
 	_ = conn.SetReadDeadline(time.Now()) // ends collect
 	r.fill(sent, <-answers, lastOf(sent))
-	return nil
 }
 
 // pingPong sends the next probe when the last one was answered, at most at the rate.
