@@ -159,3 +159,29 @@ func TestTwentyUMLs(t *testing.T) {
 	all(t, count, func(i int) error { return h.Manager.Do(t.Context(), model.StopMachine{Name: fmt.Sprintf("vm%d", i)}) })
 	t.Logf("%d stopped in %v", count, time.Since(begin))
 }
+
+// TestLegacyNIC: a UML without the vector NIC, played by one that does not tell of it.
+func TestLegacyNIC(t *testing.T) {
+	needUML(t)
+	h := newHouse(t)
+	h.tap("tap0", "198.18.0.1/24")
+	script := filepath.Join(t.TempDir(), "linux")
+	text := "#!/bin/sh\ncase $1 in --showconfig) linux.uml --showconfig | grep -v NET_VECTOR ;; *) exec linux.uml \"$@\" ;; esac\n"
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	nic := model.NICConfig{Name: "eth1", MAC: "02:11:22:33:44:55", Link: "tap0", Addresses: prefixes("198.18.0.2/24")}
+	c := umlConfig(nic)
+	c.Kernel = script
+	h.do(model.StartMachine{Machine: c})
+	h.ping("web", "198.18.0.1")
+	for range 2 {
+		h.do(model.UnplugNIC{Machine: "web", NIC: "eth1"})
+		h.do(model.PlugNIC{Machine: "web", NIC: nic})
+		h.ping("web", "198.18.0.1")
+	}
+	b, err := os.ReadFile(filepath.Join(h.dir, "web", "console.log"))
+	if err != nil || strings.Contains(string(b), "uml-vector") {
+		t.Errorf("it has a vector NIC: %v\n%s", err, b)
+	}
+}

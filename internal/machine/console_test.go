@@ -1,0 +1,57 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"drawbridge/internal/model"
+)
+
+func TestConsoleLogIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "console.log")
+	c, err := openConsole(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	for i := range 40_000 {
+		c.add(fmt.Appendf(nil, "line %d of a machine that says the same thing again\n", i))
+	}
+	b, err := os.ReadFile(path)
+	if err != nil || len(b) > consoleLogMax || len(b) < consoleLogMax/2 {
+		t.Errorf("the log has %d bytes, %v", len(b), err)
+	}
+	if !strings.HasSuffix(string(b), "line 39999 of a machine that says the same thing again\n") {
+		t.Errorf("it ends with %q", b[len(b)-80:])
+	}
+	if got := c.tail(1); got != "line 39999 of a machine that says the same thing again" {
+		t.Errorf("its last line is %q", got)
+	}
+}
+
+func TestErrorsKeepTheirKind(t *testing.T) {
+	for _, kind := range kinds {
+		r := replyError(fmt.Errorf("tap tap0: %w: held", kind))
+		if err := r.err(); !errors.Is(err, kind) || err.Error() != fmt.Sprintf("tap tap0: %v: held", kind) {
+			t.Errorf("%v came as %v", kind, err)
+		}
+	}
+	if err := replyError(nil).err(); err != nil {
+		t.Errorf("no error came as %v", err)
+	}
+}
+
+func TestMachineNames(t *testing.T) {
+	for name, good := range map[string]bool{"web": true, "web-1.lan": true, "": false, "..": false, "a/b": false, ".x": false, strings.Repeat("x", 64): false} {
+		if err := checkName(name); (err == nil) != good || err != nil && !errors.Is(err, model.ErrInvalid) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if a, b := defaultMAC("web", "eth1"), defaultMAC("web", "eth2"); a == b || a != defaultMAC("web", "eth1") || !strings.HasPrefix(string(a), "02:") {
+		t.Errorf("MACs %s and %s", a, b)
+	}
+}
