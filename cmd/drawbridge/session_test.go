@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"drawbridge/internal/model"
+	"drawbridge/internal/testnet"
+)
+
+const bridgedFile = "networks:\n  lan: {mode: bridged, bridge: br0}\n"
+
+// openTerminal makes a pseudo-terminal (pts(4)).
+func openTerminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return master, slave
+}
+
+// A session is a shell on a terminal, and 'up --confirm' in it. Its terminal is closed
+// as soon as the change is made, as a lost SSH connection does it: nobody confirms, and
+// the guard, in no session, brings the host back in time.
+func TestALostTerminalIsRolledBack(t *testing.T) {
+	host, _ := site(t)
+	before := host.Look().Normalised()
+	drawbridge := filepath.Join(build(t), "drawbridge")
+	file := filepath.Join(t.TempDir(), "lan.yaml")
+	if err := os.WriteFile(file, []byte(bridgedFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const confirm = 3 * time.Second
+	master, slave := openTerminal(t)
+	shell := exec.Command("sh", "-c", fmt.Sprintf("%s up --netns %s --yes --confirm %s %s; sleep 60", drawbridge, host.Name(), confirm, file))
+	shell.Stdin, shell.Stdout, shell.Stderr = slave, slave, slave
+	shell.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := shell.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+	lines := bufio.NewScanner(master)
+	for lines.Scan() && !strings.Contains(lines.Text(), "confirm within") {
+	}
+	start := time.Now()
+	if host.Look().Link("br0") == nil {
+		t.Fatal("the change is not made")
+	}
+	master.Close()
+	_ = shell.Wait() // the terminal's end hangs it up
+	testnet.Eventually(t, func() error { return sameAs(before, host.Look().Normalised()) })
+	took := time.Since(start)
+	t.Logf("rolled back %.1f s after the terminal was lost, %s to confirm", took.Seconds(), confirm)
+	if took > confirm+time.Second {
+		t.Errorf("that is more than a second late")
+	}
+}
+
+func sameAs(want, got model.Namespace) error {
+	a, b := model.Snapshot{Namespaces: []model.Namespace{want}}, model.Snapshot{Namespaces: []model.Namespace{got}}
+	if !a.Equal(b) {
+		return fmt.Errorf("not as before: links %v, addresses %s", names(got), model.SplitAddresses(got.Addresses))
+	}
+	return nil
+}
+
+func names(n model.Namespace) []string {
+	var out []string
+	for _, l := range n.Links {
+		out = append(out, l.Name)
+	}
+	return out
+}
