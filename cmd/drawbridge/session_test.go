@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -91,4 +92,36 @@ func names(n model.Namespace) []string {
 		out = append(out, l.Name)
 	}
 	return out
+}
+
+// Under systemd a session is a scope, and its end may kill all that is in it, whatever
+// session of the kernel's it is in. systemd runs as PID 1 of namespaces of its own here.
+func TestAnEndedSystemdSessionIsRolledBack(t *testing.T) {
+	testnet.RequireTap(t)
+	if _, err := os.Stat("/lib/systemd/systemd"); err != nil || os.Geteuid() != 0 {
+		t.Skip("needs systemd on the disk, and root to run it in namespaces")
+	}
+	dir := build(t)
+	if err := os.WriteFile(filepath.Join(dir, "lan.yaml"), []byte(bridgedFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Abs("testdata/systemd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "unshare", "--mount", "--pid", "--net", "--cgroup", "--fork", "--kill-child=KILL", "sh", filepath.Join(scripts, "boot.sh"), dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.CombinedOutput()
+	said, rerr := os.ReadFile(filepath.Join(dir, "output"))
+	if rerr != nil {
+		console, _ := os.ReadFile(filepath.Join(dir, "console"))
+		t.Fatalf("systemd did not run the exercise: %v %s\n%s", err, out, console)
+	}
+	for _, want := range []string{"drawbridge-guard-", "made, and the session is dead", "rolled back", "eth0 has its address"} {
+		if !strings.Contains(string(said), want) {
+			t.Errorf("%q is missing in:\n%s", want, said)
+		}
+	}
 }
