@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -44,19 +45,32 @@ func TestScripts(t *testing.T) {
 					env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 					env.Setenv("HOST", host.Name())
 					env.Setenv("LAN", lan.Name())
+					env.Values[memoryKey{}] = map[string]state{}
 					return nil
 				},
-				Cmds: map[string]func(*testscript.TestScript, bool, []string){"holdtap": func(ts *testscript.TestScript, neg bool, args []string) {
-					if neg || len(args) != 2 {
-						ts.Fatalf("usage: holdtap NAMESPACE TAP")
-					}
-					release, err := testnet.HoldTap(args[0], args[1])
-					ts.Check(err)
-					ts.Defer(release)
-				}},
+				Condition: condition,
+				Cmds:      map[string]func(*testscript.TestScript, bool, []string){"holdtap": holdTap, "remember": remember, "as-before": asBefore},
 			})
 		})
 	}
+}
+
+// condition is what a script may ask for in brackets: [vlan], this kernel makes VLANs.
+func condition(name string) (bool, error) {
+	if name != "vlan" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	return exec.Command("unshare", "-n", "sh", "-c", "ip link add a type veth peer name b && ip link add link a name a.5 type vlan id 5").Run() == nil, nil
+}
+
+// holdTap is the script command "holdtap NAMESPACE TAP": a process has it open.
+func holdTap(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: holdtap NAMESPACE TAP")
+	}
+	release, err := testnet.HoldTap(args[0], args[1])
+	ts.Check(err)
+	ts.Defer(release)
 }
 
 func site(t *testing.T) (host, lan *testnet.Net) {

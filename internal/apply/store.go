@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"drawbridge/internal/plan"
 )
@@ -34,7 +35,7 @@ func (s *Store) Lock() error {
 	if err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lockSoon(f); err != nil {
 		holder, _ := os.ReadFile(f.Name())
 		f.Close()
 		return fmt.Errorf("%w (process %s)", ErrLocked, strings.TrimSpace(string(holder)))
@@ -44,6 +45,18 @@ func (s *Store) Lock() error {
 		_, _ = fmt.Fprintln(f, os.Getpid()) // for the words of the next one only
 	}
 	return nil
+}
+
+// lockSoon has patience with a guard that is about to end, and with a keeper that is
+// noting a renewal.
+func lockSoon(f *os.File) (err error) {
+	for range 50 {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return err
 }
 
 // Unlock lets the next one work.

@@ -52,6 +52,16 @@ func (k *Kernel) Do(ctx context.Context, op model.Operation) (made model.Made, e
 		err = k.moveRoutes(ctx, o)
 	case model.CopyNeighbours:
 		err = k.copyNeighbours(ctx, o.From, o.To)
+	case model.CopyRules:
+		err = k.copyRules(ctx, o)
+	case model.DeleteRules:
+		err = k.deleteRules(ctx, o.Rules)
+	case model.SetToken:
+		err = k.setToken(o)
+	case model.SolicitRouters:
+		err = k.solicitRouters(ctx, o)
+	case model.RenewAddresses:
+		err = k.renewAddresses(ctx, o)
 	case model.WaitUp:
 		err = k.waitUp(ctx, o)
 	case model.RedirectIngress:

@@ -137,6 +137,10 @@ func (l *rawLink) parseConf(v []byte) {
 				l.conf4 = v
 			case family == unix.AF_INET6 && typ == unix.IFLA_INET6_CONF:
 				l.conf6 = v
+			case family == unix.AF_INET6 && typ == unix.IFLA_INET6_TOKEN:
+				if a := getAddr(v); a.IsValid() && !a.IsUnspecified() {
+					l.Token = a.String()
+				}
 			}
 		})
 	})

@@ -90,7 +90,7 @@ func (n rawNeighbour) neighbour(link string) model.Neighbour {
 // resolved are the states in which a neighbour's MAC is known (NUD_VALID without noarp).
 const resolved = unix.NUD_PERMANENT | unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE
 
-// copyNeighbours copies what is resolved. Who is being asked again (delay, probe) is
+// copyNeighbours copies what is resolved, and what is answered for in others' stead. Who is being asked again (delay, probe) is
 // copied as stale: the copy is used at once and confirmed by its first traffic.
 func (k *Kernel) copyNeighbours(ctx context.Context, from, to string) error {
 	source, err := k.linkByName(from)
@@ -108,7 +108,16 @@ func (k *Kernel) copyNeighbours(ctx context.Context, from, to string) error {
 	var ms []*message
 	var which []rawNeighbour
 	for _, n := range all {
-		if n.index != source.Index || n.state&resolved == 0 || n.flags&unix.NTF_PROXY != 0 || n.mac == "" {
+		if n.index != source.Index {
+			continue
+		}
+		if n.flags&unix.NTF_PROXY != 0 {
+			m := newMessage(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE).raw(neighbourHeader(n.family, target.Index, n.state, n.flags&(unix.NTF_PROXY|unix.NTF_ROUTER)))
+			m.attr(unix.NDA_DST, n.dst)
+			ms, which = append(ms, m), append(which, n)
+			continue
+		}
+		if n.state&resolved == 0 || n.mac == "" {
 			continue
 		}
 		state := n.state

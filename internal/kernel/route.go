@@ -240,11 +240,13 @@ func families(rs []model.Route) []uint8 {
 		four, six = four || r.Is4(), six || !r.Is4()
 	}
 	var out []uint8
-	if four {
-		out = append(out, unix.AF_INET)
-	}
+	// IPv6 first: an IPv4 route may lead through an IPv6 router (RTA_VIA), which must be
+	// within reach by then.
 	if six {
 		out = append(out, unix.AF_INET6)
+	}
+	if four {
+		out = append(out, unix.AF_INET)
 	}
 	return out
 }

@@ -14,6 +14,11 @@ import (
 // rules dumps the routing policy of both families.
 func (k *Kernel) rules(ctx context.Context) ([]model.Rule, error) {
 	var out []model.Rule
+	return out, k.eachRule(ctx, func(r model.Rule, _ []byte) { out = append(out, r) })
+}
+
+// eachRule calls fn with every rule and its message.
+func (k *Kernel) eachRule(ctx context.Context, fn func(r model.Rule, body []byte)) error {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		request := func() *message {
 			return newMessage(unix.RTM_GETRULE, 0).raw([]byte{family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
@@ -21,15 +26,15 @@ func (k *Kernel) rules(ctx context.Context) ([]model.Rule, error) {
 		err := k.rt.dump(ctx, request, func(body []byte) error {
 			r, err := parseRule(body)
 			if err == nil && body[0] == family {
-				out = append(out, r)
+				fn(r, body)
 			}
 			return err
 		})
 		if err != nil && !isErrno(err, unix.EOPNOTSUPP) { // CONFIG_IP_MULTIPLE_TABLES is off
-			return nil, refusal("rules", err)
+			return refusal("rules", err)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 const fibRuleInvert = 0x2 // FIB_RULE_INVERT

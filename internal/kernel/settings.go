@@ -31,7 +31,8 @@ var settings4 = []linkSetting{
 
 // DEVCONF_* (include/uapi/linux/ipv6.h).
 var settings6 = []linkSetting{
-	{"forwarding", 0}, {"accept_ra", 3}, {"autoconf", 5}, {"use_tempaddr", 10}, {"disable_ipv6", 26}, {"accept_dad", 27},
+	{"forwarding", 0}, {"accept_ra", 3}, {"autoconf", 5}, {"use_tempaddr", 10}, {"accept_ra_defrtr", 17}, {"accept_ra_pinfo", 18},
+	{"accept_ra_rtr_pref", 19}, {"proxy_ndp", 22}, {"disable_ipv6", 26}, {"accept_dad", 27}, {"addr_gen_mode", 47},
 }
 
 // single are the settings of the whole namespace.

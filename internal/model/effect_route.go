@@ -136,6 +136,11 @@ func (r Route) moved(from, to string) Route {
 	return r
 }
 
+// IsInterimRA tells whether a route stands in for an RA's own default route since a move.
+func (r Route) IsInterimRA() bool {
+	return r.Protocol == "ra" && r.IsDefault() && r.Metric == MetricInterimRA
+}
+
 // Moved lists routes as they are after a move between links; see [MoveRoutes].
 func Moved(routes []Route, from, to string) []Route {
 	var out []Route
@@ -153,11 +158,11 @@ func (o CopyNeighbours) apply(s *Snapshot) error {
 		}
 	}
 	for _, nb := range slices.Clone(n.Neighbours) {
-		if nb.Link != o.From || nb.MAC == "" || nb.Proxy {
+		if nb.Link != o.From || nb.MAC == "" && !nb.Proxy {
 			continue
 		}
 		nb.Link = o.To
-		if !slices.ContainsFunc(n.Neighbours, func(x Neighbour) bool { return x.Link == o.To && x.Address == nb.Address }) {
+		if !slices.ContainsFunc(n.Neighbours, func(x Neighbour) bool { return x.Link == o.To && x.Address == nb.Address && x.Proxy == nb.Proxy }) {
 			n.Neighbours = append(n.Neighbours, nb)
 		}
 	}

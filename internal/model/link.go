@@ -87,6 +87,9 @@ type Link struct {
 	Tunnel *Tunnel     `json:"tunnel,omitempty"` // of vxlan, geneve, gre, ipip, sit
 	// Mode is a macvlan's, ipvlan's or bond's mode in ip-link's words.
 	Mode string `json:"mode,omitempty"`
+	// Token is the interface identifier that SLAAC addresses are made with, "::5", where
+	// somebody set one (ip-token(8)).
+	Token string `json:"token,omitempty"`
 	// VRFTable is the routing table of a VRF.
 	VRFTable uint32 `json:"vrf_table,omitempty"`
 }

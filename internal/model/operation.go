@@ -137,7 +137,8 @@ type MoveRoutes struct {
 }
 
 // CopyNeighbours copies the resolved neighbours of From to To, as they are when it
-// is carried out, so that no packet waits for ARP or NDP.
+// is carried out, so that no packet waits for ARP or NDP: permanent ones as permanent,
+// and the addresses that From answers for in others' stead (proxy) as well.
 type CopyNeighbours struct {
 	From string `json:"from"`
 	To   string `json:"to"`
@@ -273,7 +274,7 @@ var operationTypes = func() map[string]reflect.Type {
 	for _, op := range []Operation{
 		CreateBridge{}, CreateTap{}, CreateTaps{}, CreateVeth{}, DeleteLink{}, DeleteLinks{}, MoveLink{}, SetUp{}, SetMaster{}, SetMAC{}, SetMTU{},
 		AddAddresses{}, DeleteAddresses{}, SettleAddresses{}, AddRoutes{}, DeleteRoutes{}, MoveRoutes{},
-		CopyNeighbours{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{}, StartMachine{}, StopMachine{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
+		CopyNeighbours{}, CopyRules{}, DeleteRules{}, SetToken{}, SolicitRouters{}, RenewAddresses{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{}, StartMachine{}, StopMachine{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
 	} {
 		types[op.Op()] = reflect.TypeOf(op)
 	}

@@ -44,7 +44,7 @@ func TestEveryOperationTypeIsRegistered(t *testing.T) {
 			t.Errorf("%s is registered as %s", op.Op(), name)
 		}
 	}
-	if len(operationTypes) != 27 {
+	if len(operationTypes) != 32 {
 		t.Errorf("%d operations are registered; count them again", len(operationTypes))
 	}
 }

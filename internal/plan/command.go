@@ -92,6 +92,9 @@ func Commands(op model.Operation, style Style) []string {
 	if cmds := batchCommands(op, style); cmds != nil {
 		return cmds
 	}
+	if cmds := followCommands(op); cmds != nil {
+		return cmds
+	}
 	if cmds := addressCommands(op); cmds != nil {
 		return cmds
 	}

@@ -18,7 +18,8 @@ var inheritedSettings = []string{
 	"ipv4/conf/%s/arp_ignore", "ipv4/conf/%s/arp_announce", "ipv4/conf/%s/arp_filter", "ipv4/conf/%s/proxy_arp",
 	"ipv4/conf/%s/accept_local", "ipv4/conf/%s/forwarding", "ipv4/conf/%s/promote_secondaries",
 	"ipv6/conf/%s/accept_ra", "ipv6/conf/%s/autoconf", "ipv6/conf/%s/forwarding", "ipv6/conf/%s/accept_dad",
-	"ipv6/conf/%s/disable_ipv6", "ipv6/conf/%s/use_tempaddr",
+	"ipv6/conf/%s/disable_ipv6", "ipv6/conf/%s/use_tempaddr", "ipv6/conf/%s/proxy_ndp",
+	"ipv6/conf/%s/accept_ra_defrtr", "ipv6/conf/%s/accept_ra_pinfo", "ipv6/conf/%s/accept_ra_rtr_pref",
 }
 
 // inherit gives a new interface the settings in which the old one differs from it.
@@ -103,7 +104,9 @@ func (b *builder) plugUplink(uplink, bridge string, move bool) {
 	restore := func() {}
 	if move {
 		b.inherit(uplink, bridge)
+		b.keepAutoconf(uplink, bridge, moving, routes)
 		restore = b.relaxRPFilter(bridge, uplink)
+		b.copyRules(uplink, bridge)
 		if len(moving) > 0 {
 			b.step(fmt.Sprintf("Give %s the addresses of %s", bridge, uplink),
 				fmt.Sprintf("An enslaved interface has no host end in the stack any more, so the host's addresses must live on %s. They are on both for a moment, so that not one packet finds nobody at home.", bridge),
@@ -136,6 +139,9 @@ func (b *builder) plugUplink(uplink, bridge string, move bool) {
 			model.SettleAddresses{Link: bridge, Addresses: moving})
 	}
 	restore()
+	if move && l.Carrier {
+		b.solicit(bridge)
+	}
 }
 
 // moveTraffic copies what is known of the neighbours and moves the routes.
@@ -155,6 +161,7 @@ func (b *builder) releaseUplink(u OwnedUplink) {
 	l := ns.Link(u.Name)
 	if l == nil || l.Master != u.Bridge {
 		b.note("%s is no longer in %s: somebody has taken it out, and it is left as it is", u.Name, u.Bridge)
+		b.dropRules(u)
 		b.own.dropUplink(u.Name)
 		return
 	}
@@ -194,8 +201,11 @@ func (b *builder) releaseUplink(u OwnedUplink) {
 			model.SettleAddresses{Link: u.Name, Addresses: moving})
 	}
 	restore()
+	b.dropRules(u)
 	if u.Host != "move" {
 		b.bringBack(u)
+	} else if l.Carrier {
+		b.solicit(u.Name)
 	}
 	b.own.dropUplink(u.Name)
 }

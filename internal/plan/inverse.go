@@ -62,6 +62,15 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		return model.Operations{model.AddRoutes{Routes: op.Routes}}
 	case model.MoveRoutes:
 		return model.Operations{model.MoveRoutes{From: op.To, To: op.From, Routes: model.Moved(op.Routes, op.From, op.To)}}
+	case model.CopyRules:
+		twins := slices.DeleteFunc(model.Renamed(op.Rules, op.From, op.To), func(r model.Rule) bool { return slices.Contains(ns.Rules, r) })
+		return model.Operations{model.DeleteRules{Link: op.To, Rules: twins, Of: op.From}}
+	case model.DeleteRules:
+		return model.Operations{model.CopyRules{From: op.Of, To: op.Link, Rules: model.Renamed(op.Rules, op.Link, op.Of)}}
+	case model.SetToken:
+		if l := ns.Link(op.Link); l != nil && l.Token != op.Token {
+			return model.Operations{model.SetToken{Link: op.Link, Token: orSame(l.Token, "::")}}
+		}
 	case model.RedirectIngress:
 		return model.Operations{model.EndRedirect{From: op.From}}
 	case model.SetSetting:

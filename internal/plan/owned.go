@@ -21,6 +21,8 @@ type Owned struct {
 	Addresses []model.Address `json:"addresses,omitempty"`
 	// Settings as they were before they were altered.
 	Settings map[string]string `json:"settings,omitempty"`
+	// Rules that were added for a bridge, as twins of those that name its uplink.
+	Rules []model.Rule `json:"rules,omitempty"`
 	// Machines that were started.
 	Machines []string `json:"machines,omitempty"`
 }
@@ -55,7 +57,7 @@ type OwnedUplink struct {
 
 // Empty tells whether there is nothing to bring back.
 func (o Owned) Empty() bool {
-	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Machines) == 0
+	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Machines) == 0
 }
 
 // WithIndexes notes the indexes that the kernel gave to the links that were made.
@@ -72,6 +74,7 @@ func (o Owned) WithIndexes(indexes map[string]int) Owned {
 func (o Owned) clone() Owned {
 	o.Links, o.Touched, o.Uplinks = slices.Clone(o.Links), slices.Clone(o.Touched), slices.Clone(o.Uplinks)
 	o.Addresses, o.Settings, o.Machines = slices.Clone(o.Addresses), maps.Clone(o.Settings), slices.Clone(o.Machines)
+	o.Rules = slices.Clone(o.Rules)
 	return o
 }
 
@@ -133,6 +136,12 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 		})
 	case model.SetSetting:
 		o.recordSetting(op, before)
+	case model.CopyRules:
+		for _, twin := range model.Renamed(op.Rules, op.From, op.To) {
+			if !slices.Contains(before.Here().Rules, twin) {
+				o.Rules = append(o.Rules, twin)
+			}
+		}
 	case model.StartMachine:
 		o.Machines = append(o.Machines, op.Machine.Name)
 	case model.StopMachine:

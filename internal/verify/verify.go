@@ -98,15 +98,23 @@ type index struct {
 	links     map[string]*model.Link
 	addresses map[string][]model.Address
 	routes    map[string][]model.Route
+	rules     map[string][]model.Rule
 }
 
 func indexOf(n *model.Namespace) index {
-	x := index{make(map[string]*model.Link, len(n.Links)), map[string][]model.Address{}, map[string][]model.Route{}}
+	x := index{make(map[string]*model.Link, len(n.Links)), map[string][]model.Address{}, map[string][]model.Route{}, map[string][]model.Rule{}}
 	for i := range n.Links {
 		x.links[n.Links[i].Name] = &n.Links[i]
 	}
 	for _, a := range n.Addresses {
 		x.addresses[a.Link] = append(x.addresses[a.Link], a)
+	}
+	for _, r := range n.Rules {
+		for _, link := range []string{r.IIF, r.OIF} {
+			if link != "" {
+				x.rules[link] = append(x.rules[link], r)
+			}
+		}
 	}
 	for _, r := range n.Routes {
 		if r.Table == model.TableLocal {
@@ -147,6 +155,7 @@ func (c *checker) link(want, got index, name string) {
 	}
 	c.compare(name, "addresses", addresses(want.addresses[name]), addresses(got.addresses[name]))
 	c.routes(want.routes[name], got.routes[name], name)
+	c.compare(name, "rules", rules(want.rules[name]), rules(got.rules[name]))
 }
 
 // routes reports each missing route by itself: a list of all would bury it. Routes
@@ -178,6 +187,16 @@ func (c *checker) machine(want, got *model.Machine, name string) {
 		}
 		c.compare(name+"/"+n.Name, "cable", n.Link.String(), at)
 	}
+}
+
+// rules are those of the routing policy that name a link, in words.
+func rules(list []model.Rule) string {
+	var out []string
+	for _, r := range list {
+		out = append(out, fmt.Sprintf("%d: %s %s", r.Priority, r.Selector, r.Action))
+	}
+	slices.Sort(out)
+	return strings.Join(out, "; ")
 }
 
 func presence(there bool) string {
