@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -188,8 +189,11 @@ func (j *Journal) read() error {
 	}
 	for {
 		line, err := r.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return nil // the end; a cut-off line was not yet acted upon
+		}
 		if err != nil {
-			return nil // a cut-off line was not yet acted upon
+			return err
 		}
 		var e entry
 		if err := json.Unmarshal(line, &e); err != nil {

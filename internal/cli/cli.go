@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -75,6 +76,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	var coded *exitError
 	if errors.As(err, &coded) {
 		return coded.code
+	}
+	if strings.HasPrefix(err.Error(), "unknown command") { // cobra has no type for it
+		return exitUsage
 	}
 	return exitFailed
 }

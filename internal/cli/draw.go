@@ -48,7 +48,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
   drawbridge draw -o host.svg
   drawbridge draw --all-namespaces --format ascii
   drawbridge draw --format json | jq '.interfaces[] | select(.wire_end.in == "nothing").name'`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.draw(cmd.Context(), o) },
 	}
 	cmd.Flags().StringVarP(&o.output, "output", "o", "", "write the picture to `FILE`; its ending tells the format")

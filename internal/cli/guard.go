@@ -41,7 +41,7 @@ func newGuardCommand(a *app) *cobra.Command {
 		Use:    "guard",
 		Short:  "Watch over a change, and roll it back when its process dies",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   noArguments,
 		RunE:   func(*cobra.Command, []string) error { return a.guard() },
 	}
 }
@@ -73,7 +73,7 @@ that the host can still be reached.
 
 Exit codes: 0 kept; 1 nothing waits for a confirmation.`,
 		Example: `  drawbridge confirm`,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			return a.answer("confirm", "confirmed: the change is kept")
 		},
@@ -88,7 +88,7 @@ func newRollbackCommand(a *app) *cobra.Command {
 
 Exit codes: 0 rolled back; 1 nothing waits for a confirmation.`,
 		Example: `  drawbridge rollback`,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			return a.answer("rollback", "rolled back: the host is as before")
 		},

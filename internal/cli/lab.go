@@ -79,7 +79,7 @@ Exit codes: 0 the lab is up; 1 it is not, and nothing is left of it; 2 bad usage
 		Example: `  drawbridge lab up
   drawbridge lab up --name second --lease-time 20s
   drawbridge lab up --foreground --unplugged`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runLabUp(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
@@ -141,7 +141,7 @@ func newLabDownCommand(a *app) *cobra.Command {
 
 Exit codes: 0 it is gone; 1 there was no such lab; 2 bad usage.`,
 		Example: "  drawbridge lab down\n  drawbridge lab down --name second",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := lab.Dial(name)
 			if err != nil {
@@ -177,7 +177,7 @@ func newLabListCommand(a *app) *cobra.Command {
 
 Exit codes: 0 done (also: there are none); 1 a lab did not answer; 2 bad usage.`,
 		Example: "  drawbridge lab list\n  drawbridge lab list --json",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE:    func(*cobra.Command, []string) error { return a.runLabList(asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a list of objects")
@@ -304,7 +304,7 @@ func newLabPlugCommand(a *app, plugged bool) *cobra.Command {
 			"Pulls the cable of the host's eth0 out of the switch: eth0 loses its carrier.") +
 			"\n\nExit codes: 0 done (also: it was so already); 1 failed; 2 bad usage.",
 		Example: labWord(plugged, "  drawbridge lab plug", "  drawbridge lab unplug"),
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			c, err := lab.Dial(name)
 			if err != nil {

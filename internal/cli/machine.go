@@ -47,7 +47,7 @@ stopped or started again.
 Exit codes: 0 done, also when there is none; 1 failed; 2 bad usage.`,
 		Example: `  drawbridge machine list
   drawbridge machine list --json | jq '.[].nics'`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := a.open()
 			if err != nil {
@@ -202,7 +202,7 @@ func newMachineGuestCommand() *cobra.Command {
 		Use:    namespace.GuestCommand,
 		Short:  "Be a machine in a network namespace (drawbridge's own)",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   noArguments,
 		RunE:   func(cmd *cobra.Command, _ []string) error { return guest.Process(cmd.Context()) },
 	}
 }

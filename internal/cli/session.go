@@ -48,16 +48,6 @@ func (a *app) open() (*session, error) {
 
 func (s *session) close() { s.kernel.Close() }
 
-// stateDir is the folder of the namespace that the command works in.
-func (a *app) stateDir() (string, error) {
-	s, err := a.open()
-	if err != nil {
-		return "", err
-	}
-	defer s.close()
-	return s.store.Dir, nil
-}
-
 // stateBase is /run/drawbridge, or a folder of the user's own for one without rights.
 func stateBase() string {
 	if os.Geteuid() == 0 {
@@ -124,27 +114,41 @@ func systemName() string {
 // options are the facts that a plan needs beside the snapshot.
 func (s *session) options(want spec.Desired) plan.Options {
 	o := plan.Options{Users: map[string]uint32{}, Groups: map[string]uint32{}, Seed: seed(), NoTaps: s.kernel.CanMakeTap() != nil, NoRedirect: s.kernel.CanRedirect() != nil}
-	addUser := func(name string) {
-		if u, err := user.Lookup(name); err == nil {
-			if id, err := strconv.ParseUint(u.Uid, 10, 32); err == nil {
-				o.Users[name] = uint32(id)
-			}
+	users := func(name string) (string, error) {
+		u, err := user.Lookup(name)
+		if err != nil {
+			return "", err
 		}
+		return u.Uid, nil
+	}
+	groups := func(name string) (string, error) {
+		g, err := user.LookupGroup(name)
+		if err != nil {
+			return "", err
+		}
+		return g.Gid, nil
 	}
 	for _, m := range want.Machines {
 		for _, n := range m.NICs {
-			addUser(n.Owner)
+			addID(o.Users, n.Owner, users)
 		}
 	}
 	for _, t := range want.Taps {
-		addUser(t.Owner)
-		if g, err := user.LookupGroup(t.Group); err == nil {
-			if id, err := strconv.ParseUint(g.Gid, 10, 32); err == nil {
-				o.Groups[t.Group] = uint32(id)
-			}
-		}
+		addID(o.Users, t.Owner, users)
+		addID(o.Groups, t.Group, groups)
 	}
 	return o
+}
+
+// addID looks up a user or group by its name; a number is an id of its own, as for chown(1).
+func addID(ids map[string]uint32, name string, lookup func(string) (string, error)) {
+	number, err := lookup(name)
+	if err != nil {
+		number = name
+	}
+	if id, err := strconv.ParseUint(number, 10, 32); err == nil {
+		ids[name] = uint32(id)
+	}
 }
 
 // seed is this machine's own value for chosen MAC addresses. machine-id(5) asks that

@@ -26,7 +26,7 @@ and the machines with their NICs. What drawbridge made is marked as ours.
 Exit codes: 0 told; 1 failed.`,
 		Example: `  drawbridge status
   drawbridge status --json | jq '.machines[].nics[].addresses'`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")

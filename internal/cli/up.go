@@ -78,7 +78,7 @@ them away. What somebody else added since is kept, and told.
 ` + exitCodesHelp,
 		Example: `  drawbridge down
   drawbridge down --yes --json`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.down(cmd.Context(), o) },
 	}
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "ask nothing")
@@ -94,7 +94,7 @@ func newRecoverCommand(a *app) *cobra.Command {
 changes the host does this first by itself.
 ` + exitCodesHelp,
 		Example: `  drawbridge recover`,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE:    func(*cobra.Command, []string) error { return a.recover() },
 	}
 }
@@ -133,6 +133,9 @@ func (a *app) readFile(file, uplink string) (spec.Desired, error) {
 	want, problems := spec.Parse(file, data)
 	if err := problems.Err(); err != nil {
 		return spec.Desired{}, withCode(exitUsage, err)
+	}
+	for _, d := range problems.Warnings() {
+		fmt.Fprintln(a.err, d)
 	}
 	if uplink != "" {
 		for i := range want.Networks {

@@ -173,8 +173,8 @@ func (g *graph) placeRow(r *row, f *flow) {
 	r.bandLabel = f.take(m.BandLabel)
 	for k, z := range zones {
 		last := k == len(zones)-1
-		switch {
-		case k == 0:
+		switch k {
+		case 0:
 			r.lines = append(r.lines, f.take(m.Line))
 			r.texts = append(r.texts, r.lines[0])
 			f.y += float64(max(0, z.addresses-1))*m.Line + m.BandFoot

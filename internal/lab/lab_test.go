@@ -65,6 +65,7 @@ func lacking(t *testing.T, why string) {
 // isolate gives a test a folder of sockets of its own.
 func isolate(t *testing.T) {
 	t.Helper()
+	t.Attr("drawbridge", "real-kernel") // counted by internal/tools/testsummary
 	if os.Geteuid() != 0 {
 		t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	}

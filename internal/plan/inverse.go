@@ -57,9 +57,9 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 			}
 		}
 	case model.AddRoutes:
-		return model.Operations{model.DeleteRoutes{Routes: op.Routes}}
+		return model.Operations{model.DeleteRoutes(op)}
 	case model.DeleteRoutes:
-		return model.Operations{model.AddRoutes{Routes: op.Routes}}
+		return model.Operations{model.AddRoutes(op)}
 	case model.MoveRoutes:
 		return model.Operations{model.MoveRoutes{From: op.To, To: op.From, Routes: model.Moved(op.Routes, op.From, op.To)}}
 	case model.CopyRules:

@@ -115,11 +115,11 @@ func TestUndoOfEveryStepBringsBackTheStateBefore(t *testing.T) {
 	}
 }
 
-func sameButIndexes(a, b model.Snapshot) bool { return comparable(a).Equal(comparable(b)) }
+func sameButIndexes(a, b model.Snapshot) bool { return settled(a).Equal(settled(b)) }
 
-// comparable leaves out what need not come back: indexes, and what is known of
+// settled leaves out what need not come back: indexes, and what is known of
 // neighbours. Machines compare by what they run with, less the NICs without a cable.
-func comparable(s model.Snapshot) model.Snapshot {
+func settled(s model.Snapshot) model.Snapshot {
 	s = s.Clone()
 	ns := s.Here()
 	ns.Neighbours = nil
@@ -143,7 +143,7 @@ func comparable(s model.Snapshot) model.Snapshot {
 }
 
 func difference(a, b model.Snapshot) string {
-	a, b = comparable(a), comparable(b)
+	a, b = settled(a), settled(b)
 	equate := cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 	return cmp.Diff(a.Here(), b.Here(), equate) + cmp.Diff(a.Machines, b.Machines, equate)
 }

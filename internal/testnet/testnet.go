@@ -54,6 +54,7 @@ func Require(t testing.TB) {
 	if err := available(); err != nil {
 		lacking(t, fmt.Sprintf("needs the right to make network namespaces (root, or a user namespace): %v", err))
 	}
+	t.Attr("drawbridge", "real-kernel") // counted by internal/tools/testsummary
 }
 
 // RequireTap is [Require], for tests that make taps.
