@@ -93,5 +93,15 @@ func site(t *testing.T) (host, lan *testnet.Net) {
 		model.AddAddresses{Link: "eth0", Addresses: []model.Address{address("198.18.0.5/24"), address("2001:db8::5/64")}},
 		model.AddRoutes{Routes: []model.Route{gateway("0.0.0.0/0", "198.18.0.1"), gateway("::/0", "2001:db8::1")}},
 	)
+	// Duplicate address detection of the link-local addresses takes its second: a dump that
+	// is compared with a later one must not show it.
+	testnet.Eventually(t, func() error {
+		for _, a := range append(host.Look().Addresses, lan.Look().Addresses...) {
+			if a.Flags.Tentative {
+				return fmt.Errorf("%s is still tentative", a.Prefix)
+			}
+		}
+		return nil
+	})
 	return host, lan
 }

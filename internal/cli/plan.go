@@ -58,7 +58,7 @@ func (a *app) showPlan(ctx context.Context, o planOptions) error {
 		return err
 	}
 	if o.json {
-		if err := planJSON(a.out, p); err != nil {
+		if err := planJSON(a.out, p, nil); err != nil {
 			return err
 		}
 	} else {

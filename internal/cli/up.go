@@ -15,6 +15,7 @@ import (
 	"drawbridge/internal/apply"
 	"drawbridge/internal/model"
 	"drawbridge/internal/plan"
+	"drawbridge/internal/probe"
 	"drawbridge/internal/spec"
 
 	"github.com/spf13/cobra"
@@ -182,10 +183,14 @@ func (a *app) change(ctx context.Context, want spec.Desired, o upOptions) error 
 	t := a.transaction(s, o.json)
 	t.StartGuard = func() (apply.Guard, error) { return a.startGuard(s) }
 	t.Confirm = o.confirm
+	asked := a.probes(s, p, want, o.json)
+	if asked != nil {
+		t.Probes = asked.set
+	}
 	if err := t.Run(ctx, p); err != nil {
 		return failureCode(err)
 	}
-	if err := a.reportDone(p, o); err != nil || o.confirm == 0 || len(p.Steps) == 0 {
+	if err := a.reportDone(p, asked, o); err != nil || o.confirm == 0 || len(p.Steps) == 0 {
 		return err
 	}
 	return a.awaitConfirmation(ctx, s, before, o.confirm)
@@ -240,11 +245,12 @@ type doneStep struct {
 	Undo     model.Operations `json:"undo,omitempty"`
 }
 
-func planJSON(w io.Writer, p plan.Plan) error {
+func planJSON(w io.Writer, p plan.Plan, asked *asked) error {
 	out := struct {
-		Steps []doneStep `json:"steps"`
-		Notes []string   `json:"notes,omitempty"`
-	}{Steps: []doneStep{}, Notes: p.Notes}
+		Steps  []doneStep     `json:"steps"`
+		Notes  []string       `json:"notes,omitempty"`
+		Probes []probe.Result `json:"probes,omitempty"`
+	}{Steps: []doneStep{}, Notes: p.Notes, Probes: asked.all()}
 	for _, st := range p.Steps {
 		out.Steps = append(out.Steps, doneStep{st.Title, st.Why, st.Commands(plan.Modern), st.Commands(plan.Classic), model.Operations{st.Do}, st.Undo})
 	}
@@ -254,9 +260,9 @@ func planJSON(w io.Writer, p plan.Plan) error {
 	return enc.Encode(out)
 }
 
-func (a *app) reportDone(p plan.Plan, o upOptions) error {
+func (a *app) reportDone(p plan.Plan, asked *asked, o upOptions) error {
 	if o.json {
-		return planJSON(a.out, p)
+		return planJSON(a.out, p, asked)
 	}
 	for _, n := range p.Notes {
 		fmt.Fprintln(a.err, "note:", n)
@@ -265,7 +271,7 @@ func (a *app) reportDone(p plan.Plan, o upOptions) error {
 		fmt.Fprintln(a.err, "nothing to do: everything is as wanted")
 		return nil
 	}
-	fmt.Fprintf(a.err, "done: %s, verified\n", counted(len(p.Steps), "step"))
+	fmt.Fprintf(a.err, "done: %s, verified%s\n", counted(len(p.Steps), "step"), asked)
 	return nil
 }
 

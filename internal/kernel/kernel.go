@@ -109,6 +109,10 @@ func (k *Kernel) Name() string { return k.name }
 // Inode identifies the namespace until the machine is started anew.
 func (k *Kernel) Inode() uint64 { return k.inode }
 
+// Inside runs fn on a thread inside the namespace: sockets that it opens and processes
+// that it starts belong there, wherever they are used later.
+func (k *Kernel) Inside(fn func() error) error { return k.inside(fn) }
+
 // inside runs fn on a thread inside the namespace. Who is there already needs no
 // right to enter (setns asks for CAP_SYS_ADMIN even then).
 func (k *Kernel) inside(fn func() error) error {

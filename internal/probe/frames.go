@@ -89,3 +89,25 @@ func checksum(source, target [16]byte, body []byte) uint16 {
 	}
 	return ^uint16(sum)
 }
+
+// echoRequest is an ICMP or ICMPv6 echo request. The kernel fills in ICMPv6's checksum
+// (RFC 3542, section 3.1), and not ICMP's.
+func echoRequest(typ byte, id, seq uint16) []byte {
+	b := []byte{typ, 0, 0, 0}
+	b = binary.BigEndian.AppendUint16(b, id)
+	b = binary.BigEndian.AppendUint16(b, seq)
+	var sum uint32
+	for i := 0; i < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	binary.BigEndian.PutUint16(b[2:], ^uint16(sum))
+	return b
+}
+
+// isEchoReply reads what a raw ICMP socket gives: package net takes the IPv4 header off.
+func isEchoReply(b []byte, typ byte, id uint16) bool {
+	return len(b) >= 8 && b[0] == typ && binary.BigEndian.Uint16(b[4:]) == id
+}

@@ -44,6 +44,9 @@ func (p *parser) build(file fields) Desired {
 	for _, e := range file["machines"].entries {
 		b.machine(e)
 	}
+	for _, e := range file["probes"].entries {
+		b.probe(e)
+	}
 	for _, name := range names {
 		n := b.networks[name].Network
 		if n.Bridge == "" {
@@ -62,6 +65,7 @@ func (p *parser) build(file fields) Desired {
 func (b *builder) sort() {
 	slices.SortFunc(b.want.Networks, func(x, y Network) int { return model.NaturalCompare(x.Name, y.Name) })
 	slices.SortFunc(b.want.Taps, func(x, y Tap) int { return model.NaturalCompare(x.Name, y.Name) })
+	slices.SortFunc(b.want.Probes, func(x, y Probe) int { return model.NaturalCompare(x.Name, y.Name) })
 	slices.SortFunc(b.want.Machines, func(x, y Machine) int { return model.NaturalCompare(x.Name, y.Name) })
 	for _, m := range b.want.Machines {
 		slices.SortFunc(m.NICs, func(x, y NIC) int { return model.NaturalCompare(x.Name, y.Name) })

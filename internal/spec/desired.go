@@ -2,6 +2,7 @@ package spec
 
 import (
 	"net/netip"
+	"time"
 
 	"drawbridge/internal/model"
 )
@@ -12,6 +13,7 @@ type Desired struct {
 	Networks []Network
 	Machines []Machine
 	Taps     []Tap
+	Probes   []Probe
 }
 
 // The modes of a network.
@@ -109,6 +111,28 @@ type Tap struct {
 	Owner   string
 	Group   string
 	Host    []netip.Prefix
+	Pos     Pos
+}
+
+// The kinds of a probe.
+const (
+	ProbePing    = "ping"    // an address or name answers an ICMP echo
+	ProbeTCP     = "tcp"     // a connection to host:port is accepted
+	ProbeHTTP    = "http"    // a URL is answered with a status below 400
+	ProbeCommand = "command" // a shell command ends with status 0
+)
+
+// DefaultProbeTimeout is how long one try may take where the file says nothing.
+const DefaultProbeTimeout = 3 * time.Second
+
+// Probe is asked before and after a change; what answered before must answer after.
+type Probe struct {
+	Name string
+	// Kind is [ProbePing], [ProbeTCP], [ProbeHTTP] or [ProbeCommand].
+	Kind string
+	// Target is the address or name, host:port, URL or command line.
+	Target  string
+	Timeout time.Duration
 	Pos     Pos
 }
 

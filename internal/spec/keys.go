@@ -19,6 +19,10 @@ const (
 	kindAddress              // an IP address
 	kindSubnet               // a prefix without host bits
 	kindPrefixes             // one address with its prefix length or a list, or one of the key's words
+	kindHost                 // an IP address or a name
+	kindHostPort             // 198.18.0.1:80
+	kindURL                  // http:// or https://
+	kindDuration             // 500ms
 	kindAny                  // not looked at: the key is not there yet
 )
 

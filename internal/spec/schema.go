@@ -53,6 +53,10 @@ const (
 	macPattern     = `^[0-9A-Fa-f][02468ACEace]([:-][0-9A-Fa-f]{2}){5}$`
 	octet          = `(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])`
 	addressPattern = `^(` + octet + `(\.` + octet + `){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$`
+	hostPattern    = `^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$`
+	portPattern    = `^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]):[0-9]{1,5}$`
+	urlPattern     = `^https?://[^\s/].*$`
+	timePattern    = `^[0-9]{1,5}(ms|s)$`
 	prefixPattern  = `^(` + octet + `(\.` + octet + `){3}/([0-9]|[12][0-9]|3[0-2])|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/[0-9]{1,3})$`
 )
 
@@ -182,6 +186,14 @@ func (k *key) pattern() string {
 		return macPattern
 	case kindAddress:
 		return addressPattern
+	case kindHost:
+		return hostPattern
+	case kindHostPort:
+		return portPattern
+	case kindURL:
+		return urlPattern
+	case kindDuration:
+		return timePattern
 	case kindSubnet, kindPrefixes:
 		return prefixPattern
 	default:

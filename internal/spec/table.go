@@ -11,8 +11,9 @@ var root = object{
 			doc: "Virtual machines that drawbridge starts, by name. The name is the guest's host name too.", examples: []string{"{web: {nics: {eth1: {network: lan}}}}"}},
 		{name: "taps", kind: kindTable, entry: &tapObject, names: nameOfLink, instead: []string{"tap", "tuntap", "interfaces"},
 			doc: "Taps for virtual machines that something else starts, by the link's name.", examples: []string{"{tap7: {network: lan, owner: alice}}"}},
-		{name: "probes", kind: kindAny, notYet: "what must still be reachable after a change",
-			doc: "What must still be reachable after a change."},
+		{name: "probes", kind: kindTable, entry: &probeObject, names: nameOfNetwork, instead: []string{"probe", "checks", "check", "healthcheck"},
+			doc:      "What must still be reachable after a change, by a name of your choice, beside what is asked anyway: gateways, name servers and open connections. What does not answer before a change is not required after it; what answered before and no longer does rolls the change back.",
+			examples: []string{"{gateway: {ping: 198.18.0.1}}"}},
 		{name: "heal", kind: kindAny, notYet: "how the daemon mends what others change",
 			doc: "How the daemon mends what others change."},
 	},
@@ -110,5 +111,21 @@ var tapObject = object{
 			doc: "The group, by name or number, whose members may open the tap.", examples: []string{"kvm"}},
 		{name: "host", kind: kindPrefixes, instead: []string{"address", "addresses", "ip"},
 			doc: "The host's addresses on a plain tap (one without network:).", examples: []string{"[198.18.9.1/30]"}},
+	},
+}
+
+var probeObject = object{
+	name: "probe", what: "a probe", doc: "Something that is asked before and after a change. One of ping, tcp, http and command.",
+	keys: []key{
+		{name: "ping", kind: kindHost, instead: []string{"icmp", "host", "address", "target", "gateway"},
+			doc: "An address, or a name, that answers an ICMP echo.", examples: []string{"198.18.0.1"}},
+		{name: "tcp", kind: kindHostPort, instead: []string{"port", "connect"},
+			doc: "An address or name and a port, where a connection is accepted.", examples: []string{"198.18.0.1:22", `"[2001:db8::1]:22"`}},
+		{name: "http", kind: kindURL, instead: []string{"https", "url", "get"},
+			doc: "A URL that is answered with a status below 400.", examples: []string{"http://198.18.0.1/"}},
+		{name: "command", kind: kindText, instead: []string{"cmd", "exec", "run", "script", "shell"},
+			doc: "A command for /bin/sh that ends with status 0.", examples: []string{"test -e /run/vpn.pid"}},
+		{name: "timeout", kind: kindDuration, def: "3s", instead: []string{"time", "wait", "deadline"},
+			doc: "How long one try may take: a number with ms or s, a minute at most.", examples: []string{"500ms"}},
 	},
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"drawbridge/internal/model"
 
@@ -21,6 +22,7 @@ type value struct {
 	flag     bool
 	mac      model.MAC
 	address  netip.Addr
+	duration time.Duration
 	prefixes []placed
 	texts    []placedText
 	entries  []entry
@@ -135,6 +137,14 @@ func (k *key) read(v *value) (problem, hint string) {
 		v.mac, problem, hint = parseMAC(v.text)
 	case kindAddress:
 		v.address, problem, hint = parseAddress(v.text)
+	case kindHost:
+		return parseHost(v.text)
+	case kindHostPort:
+		return parseHostPort(v.text)
+	case kindURL:
+		return parseURL(v.text)
+	case kindDuration:
+		v.duration, problem, hint = parseDuration(v.text)
 	case kindSubnet:
 		var prefix netip.Prefix
 		prefix, problem, hint = parseSubnet(v.text)
@@ -162,6 +172,14 @@ func (k kind) what() string {
 		return "an IP address"
 	case kindSubnet:
 		return "a subnet"
+	case kindHost:
+		return "an IP address or a name"
+	case kindHostPort:
+		return "a host and a port"
+	case kindURL:
+		return "a URL"
+	case kindDuration:
+		return "a time"
 	default:
 		return "a text"
 	}
