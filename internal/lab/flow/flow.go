@@ -114,7 +114,7 @@ func (t Target) dial(ctx context.Context, inside Inside) (conn net.Conn, err err
 	to := netip.AddrPortFrom(t.Address, EchoPort).String()
 	for end := time.Now().Add(warmUp); ; time.Sleep(20 * time.Millisecond) {
 		err = inside(t.Namespace, func() (err error) {
-			d := net.Dialer{Deadline: end}
+			d := net.Dialer{Deadline: end, Control: roomy}
 			conn, err = d.DialContext(ctx, t.Network, to)
 			return err
 		})
