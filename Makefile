@@ -6,8 +6,8 @@
 PREFIX = /usr/local
 # How long "make fuzz" tries each target.
 FUZZTIME = 30s
-# What "make bench" runs: a pattern of benchmark names.
-BENCH = .
+# What "make bench" is told: "-only taps", "-quick".
+BENCH =
 # Where the race detector pays: goroutines, processes, sockets.
 RACE = ./internal/apply,./internal/kernel/...,./internal/lab/...,./internal/machine/...,./internal/probe
 
@@ -52,9 +52,9 @@ golden: go ## write the golden files anew (look at the difference before you com
 fuzz: go ## try foreign bytes on everything that reads them: FUZZTIME=30s each
 	@scripts/fuzz.sh "$(FUZZTIME)"
 
-bench: go ## measure: BENCH=pattern
+bench: build ## measure side by side with others and write docs/benchmarks.md (5 minutes)
 	@scripts/need.sh bench
-	go test -run '^$$' -bench "$(BENCH)" -benchmem ./...
+	go run ./internal/tools/bench -drawbridge bin/drawbridge -o docs/benchmarks.md $(BENCH)
 
 clean: ## remove what was built
 	rm -rf bin drawbridge-demo

@@ -50,6 +50,7 @@ var folders = map[string][]string{
 	"internal/testnet":           {"internal/model", "internal/kernel"},
 	"internal/fence":             {},
 	"internal/tools/testsummary": {},
+	"internal/tools/bench":       {"internal/model", "internal/kernel", "internal/draw", "internal/draw/svg", "internal/draw/term", "internal/lab/flow"}, // measures observing apart from drawing
 }
 
 // pure folders do no I/O, have no clock and no environment: what they give depends on
