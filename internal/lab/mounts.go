@@ -3,7 +3,9 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -66,7 +68,27 @@ func mountAll() error {
 			return err
 		}
 	}
+	if err := bindResolver(); err != nil {
+		return err
+	}
 	return bindSelf(self)
+}
+
+// bindResolver makes the lab's router the name server of all that runs in the lab: the
+// machine's own is out of reach there.
+func bindResolver() error {
+	target, err := filepath.EvalSymlinks("/etc/resolv.conf")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it led below the covered /run: there is no file to put ours over
+	}
+	if err != nil {
+		return err
+	}
+	own := labDir + "/resolv.conf"
+	if err := os.WriteFile(own, []byte("nameserver "+routerLAN4.Addr().String()+"\n"), 0o644); err != nil { //nolint:gosec // everybody reads it
+		return err
+	}
+	return mount{source: own, target: target, flags: unix.MS_BIND}.do()
 }
 
 // bindSelf makes the running binary reachable as "drawbridge", also when it was

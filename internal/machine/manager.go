@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/kernel"
+	"drawbridge/internal/machine/uml"
 	"drawbridge/internal/model"
 )
 
@@ -60,6 +61,19 @@ func (m *Manager) Do(ctx context.Context, op model.Operation) error {
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", op.Op(), op.Object(), err)
+	}
+	return nil
+}
+
+// Ready tells what would keep an operation from being carried out on this host, as far
+// as that can be known before anything is touched; nil for nothing.
+func (m *Manager) Ready(ctx context.Context, op model.Operation) error {
+	o, ok := op.(model.StartMachine)
+	if !ok || o.Machine.VMM != vmmUML {
+		return nil
+	}
+	if err := uml.Ready(ctx, o.Machine); err != nil {
+		return fmt.Errorf("machine %s: %w", o.Machine.Name, err)
 	}
 	return nil
 }

@@ -35,6 +35,22 @@ type VM struct {
 	units   map[string]int
 }
 
+// Ready tells what would keep a machine from being started here: no kernel, no place
+// for the guest's memory, a configuration that this version cannot start.
+func Ready(ctx context.Context, m model.MachineConfig) error {
+	if m.Memory == 0 {
+		m.Memory = DefaultMemory
+	}
+	if err := check(m); err != nil {
+		return err
+	}
+	if _, err := Find(ctx, m.Kernel); err != nil {
+		return err
+	}
+	_, err := memoryDir(m.Memory)
+	return err
+}
+
 // Start boots a machine in the working directory. init is the static executable that
 // becomes the guest's /init. The calling thread must be locked, and live as long as
 // this process: the UML ends with it.
