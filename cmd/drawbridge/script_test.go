@@ -74,6 +74,7 @@ func holdTap(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func site(t *testing.T) (host, lan *testnet.Net) {
+	t.Helper()
 	testnet.RequireTap(t)
 	host, lan = testnet.New(t), testnet.New(t)
 	host.Veth("eth0", lan, "host0")
