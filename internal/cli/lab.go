@@ -88,6 +88,7 @@ Exit codes: 0 the lab is up; 1 it is not, and nothing is left of it; 2 bad usage
 	f.BoolVar(&o.Unplugged, "unplugged", false, "begin with the host's uplink pulled out")
 	f.DurationVar(&o.LeaseTime, "lease-time", time.Hour, "`TIME` that a DHCP lease lasts, 2s or more")
 	f.DurationVar(&o.AdvertInterval, "ra-interval", 10*time.Second, "`TIME` between unasked router advertisements, 1s or more")
+	f.DurationVar(&o.AdvertLifetime, "ra-lifetime", 30*time.Minute, "`TIME` that what they give lasts, three intervals or more")
 	f.BoolVar(&o.HostAcceptsRA, "host-ra", false, "the host also takes an address and a route from router advertisements")
 	f.IntVar(&o.statusFD, "status-fd", 0, "")
 	_ = f.MarkHidden("status-fd")

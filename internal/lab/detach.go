@@ -37,7 +37,7 @@ func StartDetached(ctx context.Context, o Options) error {
 	cmd := exec.Cmd{
 		Path: "/proc/self/exe",
 		Args: internalArgs("up", "--foreground", "--name", o.Name, "--lease-time", o.LeaseTime.String(),
-			"--ra-interval", o.AdvertInterval.String(), "--host-ra="+strconv.FormatBool(o.HostAcceptsRA),
+			"--ra-interval", o.AdvertInterval.String(), "--ra-lifetime", o.AdvertLifetime.String(), "--host-ra="+strconv.FormatBool(o.HostAcceptsRA),
 			"--unplugged="+strconv.FormatBool(o.Unplugged), "--status-fd", strconv.Itoa(statusFD)),
 		Dir:         "/",
 		ExtraFiles:  []*os.File{w},

@@ -82,7 +82,7 @@ func (n *network) startServices(ctx context.Context, o Options, logger *log.Logg
 	}, logger)
 	advert := router.AdvertConfig{
 		Link: "eth0", Prefix: routerLAN6.Masked(), DNS: []netip.Addr{routerLAN6.Addr()},
-		Interval: o.AdvertInterval, Lifetime: max(30*time.Minute, 3*o.AdvertInterval),
+		Interval: o.AdvertInterval, Lifetime: o.AdvertLifetime,
 	}
 	names := map[string][]netip.Addr{
 		"router.lab.invalid":    {routerLAN4.Addr(), routerLAN6.Addr()},

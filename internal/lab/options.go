@@ -13,6 +13,9 @@ type Options struct {
 	LeaseTime time.Duration `json:"lease_time"`
 	// AdvertInterval is the time between unasked router advertisements; 10 s if 0.
 	AdvertInterval time.Duration `json:"advert_interval"`
+	// AdvertLifetime is how long what they give lasts, the default route and the addresses;
+	// 30 minutes if 0, and never under three intervals (RFC 4861, 6.2.1).
+	AdvertLifetime time.Duration `json:"advert_lifetime"`
 	// HostAcceptsRA lets the host take an address and a route from the router's
 	// advertisements, besides its static ones.
 	HostAcceptsRA bool `json:"host_accepts_ra,omitempty"`
@@ -30,6 +33,10 @@ func (o Options) withDefaults() (Options, error) {
 	if o.AdvertInterval == 0 {
 		o.AdvertInterval = 10 * time.Second
 	}
+	if o.AdvertLifetime == 0 {
+		o.AdvertLifetime = 30 * time.Minute
+	}
+	o.AdvertLifetime = max(o.AdvertLifetime, 3*o.AdvertInterval)
 	if err := CheckName(o.Name); err != nil {
 		return o, err
 	}
