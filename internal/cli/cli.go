@@ -98,7 +98,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		newDrawCommand(a), newPlanCommand(a), newStoryCommand(a),
 		newUpCommand(a), newConfirmCommand(a), newRollbackCommand(a), newDownCommand(a), newRecoverCommand(a), newStatusCommand(a),
-		newGuardCommand(a),
+		newGuardCommand(a), newKeeperCommand(a),
 		newLabCommand(a),
 		newMachineCommand(a), newMachineShimCommand(), newMachineGuestCommand(), newMachineInitCommand(),
 		newSchemaCommand(a), newVersionCommand(a),

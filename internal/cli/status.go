@@ -39,6 +39,8 @@ type status struct {
 	Machines []machineStatus `json:"machines"`
 	// Interrupted: a crash left a change half done; see 'drawbridge recover'.
 	Interrupted bool `json:"interrupted"`
+	// Leases that a keeper of ours renews.
+	Leases []leaseStatus `json:"leases,omitempty"`
 	// ConfirmWithin is the milliseconds left to confirm a change, absent if none waits.
 	ConfirmWithin string `json:"confirm_within_ms,omitempty"`
 }
@@ -92,6 +94,7 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 		return err
 	}
 	st := statusOf(snap, owned)
+	st.Leases = s.leases()
 	if left, err := s.store.Answer("left"); err == nil {
 		st.ConfirmWithin = left
 	} else {
@@ -195,6 +198,9 @@ func (a *app) printStatus(st status) {
 			}
 			fmt.Fprintf(w, "  %s\t%s%s\t%s\t%s\n", p.Name, what, mark(p.Ours), p.State, arrow(p.Machine))
 		}
+	}
+	for _, l := range st.Leases {
+		fmt.Fprintf(w, "%s\t%s\n", l.Link, l.words())
 	}
 	for _, m := range st.Machines {
 		fmt.Fprintf(w, "%s\t%s\t%s\t\n", m.Name, m.VMM, m.State)

@@ -171,14 +171,18 @@ func (a *app) change(ctx context.Context, want spec.Desired, o upOptions) error 
 	if err != nil {
 		return err
 	}
+	before, err := s.store.Owned()
+	if err != nil {
+		return err
+	}
+	leases, err := a.tryLeases(ctx, s, &p, before)
+	if err != nil {
+		return withCode(exitFailed, fmt.Errorf("this host is not ready for it:\n%w\n  nothing was changed", indent(err)))
+	}
 	if len(p.Steps) > 0 {
 		if err := a.confirm(p, o); err != nil {
 			return err
 		}
-	}
-	before, err := s.store.Owned()
-	if err != nil {
-		return err
 	}
 	t := a.transaction(s, o.json)
 	t.StartGuard = func() (apply.Guard, error) { return a.startGuard(s) }
@@ -187,7 +191,7 @@ func (a *app) change(ctx context.Context, want spec.Desired, o upOptions) error 
 	if asked != nil {
 		t.Probes = asked.set
 	}
-	if err := t.Run(ctx, p); err != nil {
+	if err := a.handOverLeases(s, leases, len(p.Steps) > 0, func() error { return t.Run(ctx, p) }); err != nil {
 		return failureCode(err)
 	}
 	if err := a.reportDone(p, asked, o); err != nil || o.confirm == 0 || len(p.Steps) == 0 {
@@ -304,6 +308,9 @@ func (a *app) recover() error {
 	}
 	for _, title := range undone {
 		fmt.Fprintln(a.err, "  undone:", title)
+	}
+	if err := a.startKeepers(s); err != nil {
+		fmt.Fprintln(a.err, "drawbridge:", err)
 	}
 	fmt.Fprintln(a.err, "recovered: the host is as before")
 	return nil

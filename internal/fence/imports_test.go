@@ -31,6 +31,7 @@ var folders = map[string][]string{
 	"internal/kernel":      {"internal/model"},
 	"internal/kernel/fake": {"internal/model"},
 	"internal/probe":       {"internal/model"},
+	"internal/keeper":      {"internal/model"},
 
 	// A machine and the lab are made of namespaces, taps and veths of their own: they
 	// use the kernel as cli does, never netlink.

@@ -1,0 +1,272 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"drawbridge/internal/keeper"
+	"drawbridge/internal/kernel"
+	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
+
+	"github.com/spf13/cobra"
+)
+
+func newKeeperCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:    "keeper UPLINK",
+		Short:  "Keep the DHCP lease of an uplink whose address is on its bridge",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE:   func(_ *cobra.Command, args []string) error { return a.keep(args[0]) },
+	}
+}
+
+// keep is the life of a keeper: deaf to what ends a session, until the address leaves.
+func (a *app) keep(uplink string) error {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	folder := keeper.Folder(s.store.Dir)
+	state, err := folder.Hold(uplink)
+	if err != nil {
+		return err
+	}
+	logger := log.New(a.err, "", log.LstdFlags)
+	k := &keeper.Keeper{
+		Lease: state.Lease, Kernel: s.kernel, Inside: a.inside, Log: logger.Printf,
+		Lock: func() (func(), error) { return s.store.Unlock, s.store.Lock() },
+		Tell: func(now keeper.State) {
+			now.PID = state.PID
+			if err := folder.Write(now); err != nil {
+				logger.Print(err)
+			}
+		},
+	}
+	if a.netns != "" {
+		go a.endWithNamespace(ctx, s.kernel.Inode(), stop)
+	}
+	err = k.Run(ctx)
+	if ctx.Err() == nil && err == nil {
+		folder.Forget(uplink)
+	}
+	return err
+}
+
+// endWithNamespace calls stop when the namespace has lost its name: our own sockets would
+// keep it alive for ever.
+func (a *app) endWithNamespace(ctx context.Context, inode uint64, stop func()) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var st syscall.Stat_t
+		if syscall.Stat(filepath.Join("/run/netns", a.netns), &st) != nil || st.Ino != inode {
+			stop()
+			return
+		}
+	}
+}
+
+// inside runs fn in the namespace that the command works in.
+func (a *app) inside(fn func() error) error {
+	if a.netns == "" {
+		return fn()
+	}
+	return kernel.Enter(filepath.Join("/run/netns", a.netns), fn)
+}
+
+// tryLeases finds the leases among the addresses that a plan moves, and renews each once
+// on its uplink. One that cannot be kept is refused, before anything is touched.
+func (a *app) tryLeases(ctx context.Context, s *session, p *plan.Plan, before plan.Owned) ([]keeper.Lease, error) {
+	var leases []keeper.Lease
+	var refused []error
+	for _, u := range p.Owned.Uplinks {
+		moved := slices.ContainsFunc(before.Uplinks, func(o plan.OwnedUplink) bool { return o.Name == u.Name && o.Bridge == u.Bridge })
+		if moved || u.Host != "move" {
+			continue
+		}
+		found := keeper.Clients(s.kernel.Inode(), u.Name)
+		for _, c := range found {
+			p.Notes = append(p.Notes, fmt.Sprintf("%s runs on %s: it %s", c, u.Name, c.Does))
+		}
+		for _, address := range u.Addresses {
+			l, note, err := a.tryLease(ctx, *p, u, address, found)
+			if err != nil {
+				refused = append(refused, err)
+			}
+			if note != "" {
+				p.Notes = append(p.Notes, note)
+			}
+			if l != nil {
+				leases = append(leases, *l)
+			}
+		}
+	}
+	return leases, errors.Join(refused...)
+}
+
+// tryLease looks at one address: a lease to keep, a note, or a refusal; or nothing, where
+// it is nobody's but the host's own.
+func (a *app) tryLease(ctx context.Context, p plan.Plan, u plan.OwnedUplink, address model.Address, found []keeper.Client) (*keeper.Lease, string, error) {
+	timed := address.Origin == model.DHCP && address.Lifetime != nil
+	if address.Prefix.Addr().Is6() {
+		if timed && len(found) > 0 && address.Prefix.IsSingleIP() {
+			return nil, "", &plan.Refusal{Object: u.Name, Reason: fmt.Sprintf("%s is a DHCPv6 lease that %s renews: on %s nobody would, and it runs out in %d s", address.Prefix, found[0], u.Bridge, address.Lifetime.Valid),
+				Hint: "give the host a fixed IPv6 address, or take this one away: ip addr del"}
+		}
+		if timed {
+			return nil, fmt.Sprintf("%s runs out in %d s: nobody was found who renews it", address.Prefix, address.Lifetime.Valid), nil
+		}
+		return nil, "", nil
+	}
+	link := p.Before.Here().Link(u.Name)
+	noted, known := keeper.Noted(found, u.Name, link.Index, address.Prefix.Addr())
+	if !timed && !known && !silent(found) {
+		return nil, "", nil
+	}
+	l := keeper.Lease{Uplink: u.Name, Link: u.Bridge, Prefix: address.Prefix, Timed: timed, Hostname: noted.Hostname}
+	if len(found) > 0 {
+		l.Client = found[0].String()
+	}
+	if name, err := os.Hostname(); err == nil && l.Hostname == "" && !silent(found) {
+		l.Hostname = name
+	}
+	mac, _ := net.ParseMAC(string(link.MAC))
+	err := a.inside(func() (err error) {
+		l, err = keeper.Try(ctx, l, keeper.Identities(noted.ClientID, mac, keeper.DUIDs()))
+		return err
+	})
+	switch {
+	case err == nil:
+		return &l, fmt.Sprintf("%s is a DHCP lease of %s: a keeper renews it on %s until 'down'", address.Prefix.Addr(), l.Server, u.Bridge), nil
+	case known || len(found) > 0:
+		return nil, "", &plan.Refusal{Object: u.Name, Reason: fmt.Sprintf("%s is a DHCP lease that could not be renewed from here (%v): on %s it would run out", address.Prefix, err, u.Bridge),
+			Hint: "end the DHCP client and give the host a fixed address, or see why the server does not answer"}
+	default:
+		return nil, fmt.Sprintf("%s runs out in %d s: nobody was found who renews it, and no DHCP server knows it", address.Prefix, address.Lifetime.Valid), nil
+	}
+}
+
+// silent: udhcpc writes down nothing, and gives its address no lifetime.
+func silent(found []keeper.Client) bool {
+	return slices.ContainsFunc(found, func(c keeper.Client) bool { return c.Name == "udhcpc" })
+}
+
+// handOverLeases notes the leases that a change makes ours, and sees to it that nobody
+// renews one while its address moves. A keeper that does not begin is told, and does not
+// undo the change.
+func (a *app) handOverLeases(s *session, leases []keeper.Lease, moves bool, change func() error) error {
+	folder := keeper.Folder(s.store.Dir)
+	if moves {
+		if err := s.stopKeepers(); err != nil {
+			return err
+		}
+	}
+	for _, l := range leases {
+		if err := folder.Write(keeper.State{Lease: l}); err != nil {
+			return err
+		}
+	}
+	err := change()
+	if kerr := a.startKeepers(s); kerr != nil {
+		fmt.Fprintln(a.err, "drawbridge:", kerr)
+	}
+	return err
+}
+
+// stopKeepers ends the keepers for as long as addresses may move.
+func (s *session) stopKeepers() error {
+	states, err := keeper.Folder(s.store.Dir).List()
+	for _, st := range states {
+		err = errors.Join(err, keeper.Folder(s.store.Dir).Stop(st))
+	}
+	return err
+}
+
+// startKeepers starts one for every lease whose address is on its bridge, and forgets the
+// others.
+func (a *app) startKeepers(s *session) error {
+	folder := keeper.Folder(s.store.Dir)
+	states, err := folder.List()
+	if len(states) == 0 {
+		return err
+	}
+	ns, oerr := s.kernel.Observe(context.Background())
+	if oerr != nil {
+		return oerr
+	}
+	self, oerr := os.Executable()
+	if oerr != nil {
+		return oerr
+	}
+	for _, st := range states {
+		there := slices.ContainsFunc(ns.AddressesOf(st.Link), func(x model.Address) bool { return x.Prefix.Addr() == st.Prefix.Addr() })
+		switch {
+		case st.Alive:
+		case !there:
+			folder.Forget(st.Uplink)
+		default:
+			args := []string{"keeper", st.Uplink}
+			if a.netns != "" {
+				args = append(args, "--netns", a.netns)
+			}
+			if e := folder.Start(st.Uplink, self, args...); e != nil {
+				err = errors.Join(err, fmt.Errorf("the lease of %s is not kept: %w\n  hint: drawbridge up starts its keeper again", st.Prefix.Addr(), e))
+			}
+		}
+	}
+	return err
+}
+
+// leaseStatus is a kept lease as a program reads it.
+type leaseStatus struct {
+	Address netip.Addr `json:"address"`
+	keeper.State
+}
+
+func (s *session) leases() []leaseStatus {
+	states, _ := keeper.Folder(s.store.Dir).List()
+	out := []leaseStatus{}
+	for _, st := range states {
+		out = append(out, leaseStatus{st.Prefix.Addr(), st})
+	}
+	return out
+}
+
+// words tell how a kept lease is.
+func (l leaseStatus) words() string {
+	parts := []string{fmt.Sprintf("lease %s", l.Address)}
+	if !l.Until.IsZero() {
+		parts = append(parts, "until "+l.Until.Format("15:04:05"))
+	}
+	switch {
+	case !l.Alive:
+		parts = append(parts, "nobody keeps it: run drawbridge up")
+	case l.Failing != "":
+		parts = append(parts, "not renewed: "+l.Failing)
+	default:
+		parts = append(parts, fmt.Sprintf("kept by process %d", l.PID))
+	}
+	return strings.Join(parts, ", ")
+}
