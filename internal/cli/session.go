@@ -141,7 +141,11 @@ func (s *session) options(want spec.Desired) plan.Options {
 }
 
 // addID looks up a user or group by its name; a number is an id of its own, as for chown(1).
+// A thousand taps of one owner are one look into /etc/passwd.
 func addID(ids map[string]uint32, name string, lookup func(string) (string, error)) {
+	if _, known := ids[name]; known || name == "" {
+		return
+	}
 	number, err := lookup(name)
 	if err != nil {
 		number = name
