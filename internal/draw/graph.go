@@ -79,7 +79,6 @@ type iface struct {
 	cabled       bool // to another box
 	lanIDs       []string
 	hub, tee     *container // bars of those whose host, or wire, end is in it
-	over         []*iface   // interfaces of other boxes whose wire end is in this one
 	room         map[*container]int
 	details      int
 	below        int // lines beside its wire end

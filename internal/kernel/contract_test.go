@@ -44,33 +44,34 @@ func TestContract(t *testing.T) {
 }
 
 func (s scenario) run(t *testing.T) {
+	t.Helper()
 	for _, op := range append(s.start, s.do) {
 		switch op.(type) {
 		case model.CreateTap, model.CreateTaps:
 			testnet.RequireTap(t)
 		}
 	}
-	real := testnet.New(t)
-	memory := fake.New(*real.Look())
+	live := testnet.New(t)
+	memory := fake.New(*live.Look())
 	for _, op := range s.start {
-		for _, k := range []doer{memory, real} {
+		for _, k := range []doer{memory, live} {
 			if _, err := k.Do(t.Context(), op); err != nil {
 				t.Fatalf("%T: start: %s %s: %v", k, op.Op(), op.Object(), err)
 			}
 		}
 	}
-	compare(t, "start", memory, real)
-	for _, k := range []doer{memory, real} {
+	compare(t, "start", memory, live)
+	for _, k := range []doer{memory, live} {
 		_, err := k.Do(t.Context(), s.do)
 		if !errors.Is(err, s.refused) || (err == nil) != (s.refused == nil) {
 			t.Errorf("%T: %s %s: got error %v, want %v", k, s.do.Op(), s.do.Object(), err, s.refused)
 		}
 	}
-	compare(t, "end", memory, real)
+	compare(t, "end", memory, live)
 }
 
 // compare waits until both kernels have the same: linkwatch and the like take their time.
-func compare(t *testing.T, when string, memory, real doer) {
+func compare(t *testing.T, when string, memory, live doer) {
 	t.Helper()
 	var diff string
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
@@ -78,7 +79,7 @@ func compare(t *testing.T, when string, memory, real doer) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := real.Observe(t.Context())
+		got, err := live.Observe(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

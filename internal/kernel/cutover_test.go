@@ -20,6 +20,7 @@ import (
 // host makes a host with eth0 on a LAN: IPv4 and IPv6, secondary addresses, default
 // routes, another table, and a second uplink with equal prefixes.
 func host(t *testing.T) (host, lan *testnet.Net) {
+	t.Helper()
 	host, lan = testnet.New(t), testnet.New(t)
 	host.Veth("eth0", lan, "port0")
 	host.Veth("eth1", lan, "port1")
@@ -221,6 +222,7 @@ func TestCutoverLosesNothing(t *testing.T) {
 }
 
 func echo(t *testing.T, n *testnet.Net, at string) (stop func()) {
+	t.Helper()
 	var c *net.UDPConn
 	n.Inside(func() (err error) {
 		c, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(at), Port: 7})
@@ -243,6 +245,7 @@ func echo(t *testing.T, n *testnet.Net, at string) (stop func()) {
 
 // probe counts the datagrams that did not come back while fn ran.
 func probe(t *testing.T, n *testnet.Net, to string, fn func()) int {
+	t.Helper()
 	var c *net.UDPConn
 	n.Inside(func() (err error) {
 		c, err = net.DialUDP("udp", nil, &net.UDPAddr{IP: net.ParseIP(to), Port: 7})
@@ -253,7 +256,8 @@ func probe(t *testing.T, n *testnet.Net, to string, fn func()) int {
 		count, b := 0, make([]byte, 64)
 		for {
 			if _, err := c.Read(b); err != nil {
-				if ne, ok := err.(net.Error); ok && ne.Timeout() || strings.Contains(err.Error(), "closed") {
+				var ne net.Error
+				if errors.As(err, &ne) && ne.Timeout() || strings.Contains(err.Error(), "closed") {
 					received <- count
 					return
 				}

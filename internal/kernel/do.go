@@ -15,6 +15,24 @@ func (k *Kernel) Do(ctx context.Context, op model.Operation) (made model.Made, e
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%s %s: %w", op.Op(), op.Object(), err)
 	}
+	if made, err = k.carryOut(ctx, op); err != nil {
+		return nil, fmt.Errorf("%s: %w", op.Op(), err)
+	}
+	if made != nil {
+		return made, nil
+	}
+	for _, name := range model.MadeBy(op) {
+		l, err := k.linkByName(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: made, but: %w", op.Op(), err)
+		}
+		made = model.Made{name: l.Index}
+	}
+	return made, nil
+}
+
+// carryOut finds who carries an operation out: one line for each, nothing else.
+func (k *Kernel) carryOut(ctx context.Context, op model.Operation) (made model.Made, err error) {
 	switch o := op.(type) {
 	case model.CreateBridge:
 		err = k.createBridge(o)
@@ -47,7 +65,7 @@ func (k *Kernel) Do(ctx context.Context, op model.Operation) (made model.Made, e
 	case model.AddRoutes:
 		err = k.addRoutes(ctx, o.Routes)
 	case model.DeleteRoutes:
-		err = k.deleteRoutes(ctx, o.Routes)
+		err = k.deleteRoutes(o.Routes)
 	case model.MoveRoutes:
 		err = k.moveRoutes(ctx, o)
 	case model.CopyNeighbours:
@@ -71,22 +89,9 @@ func (k *Kernel) Do(ctx context.Context, op model.Operation) (made model.Made, e
 	case model.SetSetting:
 		err = k.setSetting(o)
 	default:
-		return nil, fmt.Errorf("%s %s: %w: not an operation of the host's kernel", op.Op(), op.Object(), model.ErrInvalid)
+		err = fmt.Errorf("%s: %w: not an operation of the host's kernel", op.Object(), model.ErrInvalid)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", op.Op(), err)
-	}
-	if made != nil {
-		return made, nil
-	}
-	for _, name := range model.MadeBy(op) {
-		l, err := k.linkByName(name)
-		if err != nil {
-			return nil, fmt.Errorf("%s: made, but: %w", op.Op(), err)
-		}
-		made = model.Made{name: l.Index}
-	}
-	return made, nil
+	return made, err
 }
 
 func isGone(err error) bool {

@@ -49,7 +49,6 @@ func (m *message) attr(typ uint16, v []byte) {
 }
 
 func (m *message) u8(typ uint16, v uint8)   { m.attr(typ, []byte{v}) }
-func (m *message) u16(typ uint16, v uint16) { m.attr(typ, native.AppendUint16(nil, v)) }
 func (m *message) u32(typ uint16, v uint32) { m.attr(typ, native.AppendUint32(nil, v)) }
 func (m *message) str(typ uint16, v string) { m.attr(typ, append([]byte(v), 0)) }
 
@@ -112,13 +111,6 @@ func getU32(v []byte) uint32 {
 		return 0
 	}
 	return native.Uint32(v)
-}
-
-func getU64(v []byte) uint64 {
-	if len(v) < 8 {
-		return 0
-	}
-	return native.Uint64(v)
 }
 
 func getString(v []byte) string {

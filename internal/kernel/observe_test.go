@@ -177,6 +177,7 @@ func TestTapHolders(t *testing.T) {
 }
 
 func hold(t *testing.T, n *testnet.Net, name string) int {
+	t.Helper()
 	fd := -1
 	n.Inside(func() (err error) {
 		if fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
@@ -337,6 +338,7 @@ func TestPrefixes(t *testing.T) {
 
 // manyTaps makes a namespace with 1,000 taps in one bridge.
 func manyTaps(t testing.TB, count int) *testnet.Net {
+	t.Helper()
 	testnet.RequireTap(t)
 	n := testnet.New(t)
 	n.Must(model.CreateBridge{Name: "br0", MAC: "02:00:00:00:00:09", MTU: 1500})

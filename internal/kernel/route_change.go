@@ -65,7 +65,7 @@ func findRoute(there []rawRoute, r model.Route) int {
 
 // deleteRoutes deletes routes, each by its device, protocol and metric, so that
 // another link's route of the same prefix stays.
-func (k *Kernel) deleteRoutes(ctx context.Context, routes []model.Route) error {
+func (k *Kernel) deleteRoutes(routes []model.Route) error {
 	index := k.indexes()
 	var ms []*message
 	var which []model.Route

@@ -49,7 +49,7 @@ func (k *Kernel) solicitRouters(ctx context.Context, o model.SolicitRouters) err
 		if err != nil {
 			return err
 		}
-		if err := k.deleteRoutes(ctx, interim); err != nil {
+		if err := k.deleteRoutes(interim); err != nil {
 			return err
 		}
 		if !waiting || time.Now().After(end) {

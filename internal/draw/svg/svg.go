@@ -49,18 +49,18 @@ var dark string
 func Style(t Theme) string {
 	switch t {
 	case Light:
-		return block(".drawbridge", light) + rules
+		return block(light) + rules
 	case Dark:
-		return block(".drawbridge", dark) + rules
+		return block(dark) + rules
 	default:
-		return block(".drawbridge", light) +
-			"@media (prefers-color-scheme:dark){" + block(".drawbridge", dark) + "}\n" +
-			"@media print{" + block(".drawbridge", light) + "}\n" + rules
+		return block(light) +
+			"@media (prefers-color-scheme:dark){" + block(dark) + "}\n" +
+			"@media print{" + block(light) + "}\n" + rules
 	}
 }
 
-func block(selector, declarations string) string {
-	return selector + "{" + strings.TrimSpace(declarations) + "}\n"
+func block(declarations string) string {
+	return ".drawbridge{" + strings.TrimSpace(declarations) + "}\n"
 }
 
 // Render writes a scene.

@@ -3,7 +3,6 @@ package guest
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 
@@ -172,7 +171,7 @@ func leaseAddress(link string, ack *dhcpv4.DHCPv4) (model.Address, error) {
 		if ones, size := mask.Size(); size == 32 {
 			bits = ones
 		}
-	} else if m := net.IP(ack.YourIPAddr).DefaultMask(); m != nil {
+	} else if m := ack.YourIPAddr.DefaultMask(); m != nil {
 		bits, _ = m.Size()
 	}
 	p := netip.PrefixFrom(ip, bits)

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -94,7 +95,7 @@ func loadModules(dir string) error {
 		err = unix.FinitModule(int(f.Fd()), "", 0)
 		f.Close()
 		_ = os.Remove(name) // the initrd's files are memory
-		if err != nil && err != unix.EEXIST {
+		if err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("module %s: %w", filepath.Base(name), err)
 		}
 	}

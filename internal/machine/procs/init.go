@@ -1,6 +1,7 @@
 package procs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -92,7 +93,7 @@ func childOf(parent int) int {
 			continue
 		}
 		// pid (comm) state ppid ...; comm may hold anything, also ")".
-		words := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+		words := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 		if len(words) > 1 && words[1] == strconv.Itoa(parent) {
 			return pid
 		}

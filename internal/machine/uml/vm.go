@@ -172,7 +172,7 @@ func withoutASLR(fn func() error) error {
 	old, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, 0xffffffff, 0, 0)
 	if errno == 0 {
 		if _, _, errno = unix.RawSyscall(unix.SYS_PERSONALITY, old|addrNoRandomize, 0, 0); errno == 0 {
-			defer unix.RawSyscall(unix.SYS_PERSONALITY, old, 0, 0)
+			defer func() { _, _, _ = unix.RawSyscall(unix.SYS_PERSONALITY, old, 0, 0) }()
 		}
 	}
 	return fn()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -35,19 +36,19 @@ const (
 
 var native = binary.NativeEndian
 
-// insideRaw is "raw up N" and "raw down N".
+// insideRaw is "raw up N", "raw up-one N" (one message a port) and "raw down N".
 func insideRaw(_ context.Context, args []string) error {
 	if len(args) != 2 {
-		return errors.New("raw up|down N")
+		return errors.New("raw up|up-one|down N")
 	}
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
 	}
-	if args[0] == "up" {
-		return rawUp(n)
+	if args[0] == "down" {
+		return rawDown(n)
 	}
-	return rawDown(n)
+	return rawUp(n, args[0] == "up-one")
 }
 
 func tapName(i int) string { return "tap" + strconv.Itoa(i) }
@@ -79,8 +80,9 @@ func (m rawMessage) u32(typ uint16, v uint32) rawMessage {
 
 func name(s string) []byte { return append([]byte(s), 0) }
 
-// rawUp makes a bridge, n taps in it, all up.
-func rawUp(n int) error {
+// rawUp makes a bridge, n taps in it, all up. Each port comes up by a message of its
+// own behind all others, as drawbridge does it, or by the one that plugs it in.
+func rawUp(n int, oneMessage bool) error {
 	info := rawMessage(nil).attr(iflaInfoKind, name("bridge")).
 		attr(iflaInfoData, rawMessage(nil).u32(brForwardDelay, 0).u32(brSTP, 0))
 	bridge := linkMessage(syscall.RTM_NEWLINK, syscall.NLM_F_CREATE|syscall.NLM_F_EXCL, 0, true).
@@ -97,17 +99,23 @@ func rawUp(n int) error {
 	if err != nil {
 		return err
 	}
-	ms := make([]rawMessage, n)
+	ms, ups := make([]rawMessage, n), make([]rawMessage, n)
 	for i := range n {
 		index, err := rawTap(s, tapName(i))
 		if err != nil {
 			return fmt.Errorf("%s: %w", tapName(i), err)
 		}
-		ms[i] = linkMessage(syscall.RTM_NEWLINK, 0, index, true).
+		ms[i] = linkMessage(syscall.RTM_NEWLINK, 0, index, oneMessage).
 			attr(syscall.IFLA_ADDRESS, []byte{0xfe, 1, 0, 0, byte(i >> 8), byte(i)}).
 			u32(iflaGroup, rawGroup).u32(iflaMaster, uint32(master))
+		if !oneMessage {
+			ups[i] = linkMessage(syscall.RTM_NEWLINK, 0, index, true)
+		}
 	}
-	return rawSend(ms)
+	if oneMessage {
+		return rawSend(ms)
+	}
+	return rawSend(slices.Concat(ms, ups))
 }
 
 // ifreq is struct ifreq: a name, and a union of which the first bytes are used.
