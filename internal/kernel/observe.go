@@ -16,8 +16,9 @@ import (
 // settledTries a reading is taken if all that it names is in it: on a router whose
 // routes never rest, every single dump is consistent still.
 const (
-	observeTries = 20
+	observeTries = 30 // within some five seconds
 	settledTries = 5
+	longestPause = 250 * time.Millisecond
 )
 
 // view says how namespaces are called by the one that asked.
@@ -92,7 +93,7 @@ func (k *Kernel) observe(ctx context.Context, v view) (model.Namespace, error) {
 			n.Sort()
 			return n, nil
 		}
-		time.Sleep(time.Duration(try) * time.Millisecond)
+		time.Sleep(min(time.Duration(try*try)*time.Millisecond, longestPause))
 	}
 	return model.Namespace{}, fmt.Errorf("network namespace: %w, %d times in a row", errInterrupted, observeTries)
 }
