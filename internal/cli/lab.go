@@ -36,6 +36,12 @@ Nothing of it touches the machine's own network, and nothing is left of it after
   drawbridge lab exec host -- drawbridge draw
   drawbridge lab exec neighbour -- ping -c1 198.18.0.5
   drawbridge lab down`,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if a.netns != "" {
+				return withCode(exitUsage, errors.New("--netns: a lab has namespaces of its own\n  hint: drawbridge lab exec NAMESPACE -- drawbridge ..."))
+			}
+			return nil
+		},
 	}
 	cmd.AddCommand(newLabUpCommand(a), newLabDownCommand(a), newLabListCommand(a), newLabExecCommand(a),
 		newLabPlugCommand(a, true), newLabPlugCommand(a, false), newLabProbeCommand(a), newLabDemoCommand(), newLabGuestCommand(a))
