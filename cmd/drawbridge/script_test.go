@@ -49,7 +49,7 @@ func TestScripts(t *testing.T) {
 					return nil
 				},
 				Condition: condition,
-				Cmds:      map[string]func(*testscript.TestScript, bool, []string){"holdtap": holdTap, "remember": remember, "as-before": asBefore},
+				Cmds:      map[string]func(*testscript.TestScript, bool, []string){"holdtap": holdTap, "remember": remember, "as-before": asBefore, "login": login},
 			})
 		})
 	}

@@ -18,6 +18,7 @@ type planOptions struct {
 	classic  bool
 	json     bool
 	detailed bool
+	looks    looks
 }
 
 func newPlanCommand(a *app) *cobra.Command {
@@ -28,8 +29,9 @@ func newPlanCommand(a *app) *cobra.Command {
 		Long: `What 'up' would do on this host: each step with its reason and the command that a
 person would type. Nothing is changed, and no rights are needed.
 
-Exit codes: 0 also when there are changes; 1 this host is not ready for it; 2 bad
-usage or a bad file; with --detailed-exitcode 5 when there are changes.`,
+Exit codes: 0 also when there are changes; 1 this host is not ready for it, or it
+would cut off a login; 2 bad usage or a bad file; with --detailed-exitcode 5 when
+there are changes.`,
 		Example: `  drawbridge plan
   drawbridge plan --classic        # the same in brctl and tunctl
   drawbridge plan lab.yaml --json`,
@@ -39,6 +41,7 @@ usage or a bad file; with --detailed-exitcode 5 when there are changes.`,
 	cmd.Flags().StringVar(&o.uplink, "uplink", "", "use the interface `IF` as the uplink of every bridged network")
 	cmd.Flags().BoolVar(&o.classic, "classic", false, "write the commands for brctl, tunctl, ifconfig and route")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the plan as JSON")
+	o.looks.flags(cmd)
 	cmd.Flags().BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 5 when there are changes")
 	return cmd
 }
@@ -57,8 +60,12 @@ func (a *app) showPlan(ctx context.Context, o planOptions) error {
 	if err != nil {
 		return err
 	}
+	ahead, err := a.lookAhead(ctx, s, p, o.looks)
+	if err != nil {
+		return err
+	}
 	if o.json {
-		if err := planJSON(a.out, p, nil); err != nil {
+		if err := planJSON(a.out, p, ahead.found, nil); err != nil {
 			return err
 		}
 	} else {
@@ -67,6 +74,10 @@ func (a *app) showPlan(ctx context.Context, o planOptions) error {
 			style = plan.Classic
 		}
 		printPlan(a.out, p, style)
+		printFindings(a.out, ahead.found)
+	}
+	if err := refusal(ahead.found); err != nil {
+		return err
 	}
 	if o.detailed && len(p.Steps) > 0 {
 		return withCode(exitPlanHasSteps, errors.New(""))

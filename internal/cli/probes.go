@@ -22,7 +22,7 @@ type asked struct {
 
 // probes prepares what is asked before and after a change; nil where nothing is: no
 // way of the host's moves, and the file asks nothing.
-func (a *app) probes(s *session, p plan.Plan, want spec.Desired, quiet bool) *asked {
+func (a *app) probes(s *session, p plan.Plan, want spec.Desired, isLogin func(model.Socket) bool, quiet bool) *asked {
 	moves := p.Moves()
 	if len(p.Steps) == 0 || len(moves)+len(want.Probes) == 0 {
 		return nil
@@ -60,13 +60,6 @@ func nameServers(netns string) []netip.Addr {
 		}
 	}
 	return servers
-}
-
-// isLogin tells the connections by which people are on this host: SSH's, and the one
-// that this command was given by.
-func isLogin(s model.Socket) bool {
-	const ssh = 22
-	return s.Local.Port() == ssh
 }
 
 func (r *asked) all() []probe.Result {

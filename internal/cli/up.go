@@ -15,6 +15,7 @@ import (
 	"drawbridge/internal/apply"
 	"drawbridge/internal/model"
 	"drawbridge/internal/plan"
+	"drawbridge/internal/preflight"
 	"drawbridge/internal/probe"
 	"drawbridge/internal/spec"
 
@@ -34,6 +35,7 @@ type upOptions struct {
 	json   bool
 	// confirm is how long a person has to confirm; 0: no confirmation is asked.
 	confirm time.Duration
+	looks   looks
 }
 
 func newUpCommand(a *app) *cobra.Command {
@@ -64,6 +66,7 @@ Nothing is made permanent: a reboot is a way back as well.
 	cmd.Flags().StringVar(&o.uplink, "uplink", "", "use the interface `IF` as the uplink of every bridged network")
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "ask nothing")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
+	o.looks.flags(cmd)
 	cmd.Flags().DurationVar(&o.confirm, "confirm", 0, "roll back unless 'drawbridge confirm' comes within `TIME`, from any session")
 	return cmd
 }
@@ -171,6 +174,13 @@ func (a *app) change(ctx context.Context, want spec.Desired, o upOptions) error 
 	if err != nil {
 		return err
 	}
+	ahead, err := a.lookAhead(ctx, s, p, o.looks)
+	if err != nil {
+		return fmt.Errorf("preflight: %w\n  nothing was changed", err)
+	}
+	if err := a.tellFindings(ahead.found, o); err != nil {
+		return err
+	}
 	before, err := s.store.Owned()
 	if err != nil {
 		return err
@@ -187,14 +197,14 @@ func (a *app) change(ctx context.Context, want spec.Desired, o upOptions) error 
 	t := a.transaction(s, o.json)
 	t.StartGuard = func() (apply.Guard, error) { return a.startGuard(s) }
 	t.Confirm = o.confirm
-	asked := a.probes(s, p, want, o.json)
+	asked := a.probes(s, p, want, ahead.facts.IsLogin, o.json)
 	if asked != nil {
 		t.Probes = asked.set
 	}
 	if err := a.handOverLeases(s, leases, len(p.Steps) > 0, func() error { return t.Run(ctx, p) }); err != nil {
 		return failureCode(err)
 	}
-	if err := a.reportDone(p, asked, o); err != nil || o.confirm == 0 || len(p.Steps) == 0 {
+	if err := a.reportDone(p, ahead.found, asked, o); err != nil || o.confirm == 0 || len(p.Steps) == 0 {
 		return err
 	}
 	return a.awaitConfirmation(ctx, s, before, o.confirm)
@@ -252,12 +262,13 @@ type doneStep struct {
 	Undo     model.Operations `json:"undo,omitempty"`
 }
 
-func planJSON(w io.Writer, p plan.Plan, asked *asked) error {
+func planJSON(w io.Writer, p plan.Plan, found []preflight.Finding, asked *asked) error {
 	out := struct {
-		Steps  []doneStep     `json:"steps"`
-		Notes  []string       `json:"notes,omitempty"`
-		Probes []probe.Result `json:"probes,omitempty"`
-	}{Steps: []doneStep{}, Notes: p.Notes, Probes: asked.all()}
+		Steps    []doneStep          `json:"steps"`
+		Notes    []string            `json:"notes,omitempty"`
+		Findings []preflight.Finding `json:"findings,omitempty"`
+		Probes   []probe.Result      `json:"probes,omitempty"`
+	}{Steps: []doneStep{}, Notes: p.Notes, Findings: found, Probes: asked.all()}
 	for _, st := range p.Steps {
 		out.Steps = append(out.Steps, doneStep{st.Title, st.Why, st.Commands(plan.Modern), st.Commands(plan.Classic), model.Operations{st.Do}, st.Undo})
 	}
@@ -267,9 +278,9 @@ func planJSON(w io.Writer, p plan.Plan, asked *asked) error {
 	return enc.Encode(out)
 }
 
-func (a *app) reportDone(p plan.Plan, asked *asked, o upOptions) error {
+func (a *app) reportDone(p plan.Plan, found []preflight.Finding, asked *asked, o upOptions) error {
 	if o.json {
-		return planJSON(a.out, p, asked)
+		return planJSON(a.out, p, found, asked)
 	}
 	for _, n := range p.Notes {
 		fmt.Fprintln(a.err, "note:", n)
@@ -280,6 +291,20 @@ func (a *app) reportDone(p plan.Plan, asked *asked, o upOptions) error {
 	}
 	fmt.Fprintf(a.err, "done: %s, verified%s\n", counted(len(p.Steps), "step"), asked)
 	return nil
+}
+
+// tellFindings shows what was found beforehand; its error stops the change.
+func (a *app) tellFindings(found []preflight.Finding, o upOptions) error {
+	err := refusal(found)
+	switch {
+	case !o.json:
+		printFindings(a.err, found)
+	case err != nil:
+		if err := planJSON(a.out, plan.Plan{}, found, nil); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func counted(n int, what string) string {

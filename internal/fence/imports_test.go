@@ -30,6 +30,7 @@ var folders = map[string][]string{
 	"internal/apply":       {"internal/model", "internal/plan", "internal/verify"},
 	"internal/kernel":      {"internal/model"},
 	"internal/kernel/fake": {"internal/model"},
+	"internal/preflight":   {"internal/model"},
 	"internal/probe":       {"internal/model"},
 	"internal/keeper":      {"internal/model"},
 

@@ -238,7 +238,7 @@ func TestOwnProbes(t *testing.T) {
 		{probe.TCP, "198.18.0.1:8081", "connection refused"},
 		{probe.HTTP, "http://198.18.0.1:8080/well", ""},
 		{probe.HTTP, "http://198.18.0.1:8080/ill", "answered with status 503"},
-		{probe.HTTP, "http://nowhere.invalid/", "nowhere.invalid"},
+		{probe.HTTP, "http://nowhere.invalid/", "failed before the change"},
 		{probe.Command, "ip -o link show eth0", ""}, // inside the namespace
 		{probe.Command, "echo first; echo last >&2; exit 7", "exit status 7: last"},
 		{probe.Command, "sleep 5 & sleep 5", "no answer within 400ms"},

@@ -71,7 +71,8 @@ func (s *Set) judgeFlows(ctx context.Context) ([]Result, error) {
 		}
 		now := byCookie(sockets)
 		if mark == nil {
-			mark = now
+			mark = now // what is idle now may have something to say a moment later
+			continue
 		}
 		over := !time.Now().Before(end) || ctx.Err() != nil
 		results, waiting := make([]Result, 0, len(s.flows)), 0
@@ -107,9 +108,10 @@ func judgeFlow(before model.Socket, mark, now map[uint64]model.Socket, over bool
 		r.Verdict, r.Saw = NotJudged, "closed meanwhile"
 	case f.TCP.Acknowledged > first.TCP.Acknowledged, f.TCP.Received > first.TCP.Received:
 		r.Verdict = Passed
-	case f.TCP.Unacknowledged == 0:
-		// Nothing is on its way: idle, or the peer's window is shut.
+	case f.Queued == 0:
 		r.Verdict, r.Saw = NotJudged, "idle"
+	case f.TCP.Unacknowledged == 0: // the peer's window is shut, or the own stack refuses
+		r.Verdict, r.Saw = NotJudged, fmt.Sprintf("%d bytes wait, none is on its way", f.Queued)
 	case !over:
 		return r, false
 	case f.TCP.Retransmits >= suspicious && f.TCP.TotalRetransmits > before.TCP.TotalRetransmits:

@@ -182,6 +182,8 @@ func (s *Set) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{a}, nil
 	}
+	asked, done := context.WithCancel(ctx)
+	defer done()
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if len(s.Servers) > 0 { // those of the namespace, which the resolver does not know
 			address = netip.AddrPortFrom(s.Servers[rand.IntN(len(s.Servers))], 53).String() //nolint:gosec // any will do
@@ -190,7 +192,13 @@ func (s *Set) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 		if err != nil {
 			return nil, err
 		}
-		return s.dialAddr(ctx, network, to)
+		conn, err := s.dialAddr(ctx, network, to)
+		if err == nil {
+			// The resolver's own context knows no deadline (net.Resolver.lookupIPAddr
+			// detaches it), and it would wait 5 s for an answer that nobody wants.
+			context.AfterFunc(asked, func() { _ = conn.Close() })
+		}
+		return conn, err
 	}}
 	addrs, err := r.LookupNetIP(ctx, "ip", host)
 	for i := range addrs {
