@@ -50,7 +50,7 @@ func (a *app) keep(uplink string) error {
 	}
 	logger := log.New(a.err, "", log.LstdFlags)
 	k := &keeper.Keeper{
-		Lease: state.Lease, Kernel: s.kernel, Inside: a.inside, Log: logger.Printf,
+		Lease: state.Lease, Kernel: s.kernel, Resumed: func() bool { return len(keeper.Clients(s.kernel.Inode(), uplink)) > 0 }, Inside: a.inside, Log: logger.Printf,
 		Lock: func() (func(), error) { return s.store.Unlock, s.store.Lock() },
 		Tell: func(now keeper.State) {
 			now.PID = state.PID
@@ -111,7 +111,7 @@ func (a *app) tryLeases(ctx context.Context, s *session, p *plan.Plan, before pl
 			p.Notes = append(p.Notes, fmt.Sprintf("%s runs on %s: it %s", c, u.Name, c.Does))
 		}
 		for _, address := range u.Addresses {
-			l, note, err := a.tryLease(ctx, *p, u, address, found)
+			l, note, err := a.tryLease(ctx, s, *p, u, address, found)
 			if err != nil {
 				refused = append(refused, err)
 			}
@@ -128,7 +128,7 @@ func (a *app) tryLeases(ctx context.Context, s *session, p *plan.Plan, before pl
 
 // tryLease looks at one address: a lease to keep, a note, or a refusal; or nothing, where
 // it is nobody's but the host's own.
-func (a *app) tryLease(ctx context.Context, p plan.Plan, u plan.OwnedUplink, address model.Address, found []keeper.Client) (*keeper.Lease, string, error) {
+func (a *app) tryLease(ctx context.Context, s *session, p plan.Plan, u plan.OwnedUplink, address model.Address, found []keeper.Client) (*keeper.Lease, string, error) {
 	timed := address.Origin == model.DHCP && address.Lifetime != nil
 	if address.Prefix.Addr().Is6() {
 		if timed && len(found) > 0 && address.Prefix.IsSingleIP() {
@@ -142,6 +142,9 @@ func (a *app) tryLease(ctx context.Context, p plan.Plan, u plan.OwnedUplink, add
 	}
 	link := p.Before.Here().Link(u.Name)
 	noted, known := keeper.Noted(found, u.Name, link.Index, address.Prefix.Addr())
+	if st := s.keptLease(u.Name, address); st != nil { // of our own, since the last 'down'
+		noted, known = keeper.Note{ClientID: st.ClientID, Hostname: st.Hostname}, true
+	}
 	if !timed && !known && !silent(found) {
 		return nil, "", nil
 	}
@@ -166,6 +169,16 @@ func (a *app) tryLease(ctx context.Context, p plan.Plan, u plan.OwnedUplink, add
 	default:
 		return nil, fmt.Sprintf("%s runs out in %d s: nobody was found who renews it, and no DHCP server knows it", address.Prefix, address.Lifetime.Valid), nil
 	}
+}
+
+func (s *session) keptLease(uplink string, address model.Address) *keeper.State {
+	states, _ := keeper.Folder(s.store.Dir).List()
+	for _, st := range states {
+		if st.Uplink == uplink && st.Prefix.Addr() == address.Prefix.Addr() {
+			return &st
+		}
+	}
+	return nil
 }
 
 // silent: udhcpc writes down nothing, and gives its address no lifetime.
@@ -221,12 +234,14 @@ func (a *app) startKeepers(s *session) error {
 		return oerr
 	}
 	for _, st := range states {
-		there := slices.ContainsFunc(ns.AddressesOf(st.Link), func(x model.Address) bool { return x.Prefix.Addr() == st.Prefix.Addr() })
 		switch {
 		case st.Alive:
-		case !there:
+		case !holds(&ns, st.Link, st) && !a.orphaned(s, &ns, &st):
 			folder.Forget(st.Uplink)
 		default:
+			if err := folder.Write(st); err != nil {
+				return err
+			}
 			args := []string{"keeper", st.Uplink}
 			if a.netns != "" {
 				args = append(args, "--netns", a.netns)
@@ -237,6 +252,30 @@ func (a *app) startKeepers(s *session) error {
 		}
 	}
 	return err
+}
+
+func holds(ns *model.Namespace, link string, st keeper.State) bool {
+	return slices.ContainsFunc(ns.AddressesOf(link), func(x model.Address) bool { return x.Prefix.Addr() == st.Prefix.Addr() })
+}
+
+// clientEnds is how long a client may take to end over what a change did to its link.
+const clientEnds = 500 * time.Millisecond
+
+// orphaned tells whether a lease is back on its uplink, and the client that it was taken
+// over from is not: dhcpcd takes the notice that a port left its bridge (RTM_DELLINK of
+// the bridge family) for the end of the interface, and ends. The keeper then goes on there
+// until a client runs again.
+func (a *app) orphaned(s *session, ns *model.Namespace, st *keeper.State) bool {
+	if st.Client == "" || !holds(ns, st.Uplink, *st) {
+		return false
+	}
+	time.Sleep(clientEnds)
+	if len(keeper.Clients(s.kernel.Inode(), st.Uplink)) > 0 {
+		return false
+	}
+	st.Link = st.Uplink
+	fmt.Fprintf(a.err, "note: %s no longer runs: the keeper goes on renewing %s on %s until a DHCP client is started there\n", st.Client, st.Prefix.Addr(), st.Uplink)
+	return true
 }
 
 // leaseStatus is a kept lease as a program reads it.

@@ -26,6 +26,9 @@ type Keeper struct {
 	// Lock keeps everybody else from changing the namespace until unlock is called; an
 	// error if somebody is at it just now.
 	Lock func() (unlock func(), err error)
+	// Resumed tells whether a client sees to the uplink again: asked where the keeper stands
+	// in for one on the uplink itself; may be nil.
+	Resumed func() bool
 	// Tell is told what becomes of the lease.
 	Tell func(State)
 	Log  func(format string, args ...any)
@@ -85,6 +88,9 @@ func (k *Keeper) tidy(ctx context.Context) (there bool, err error) {
 	}
 	if !has(&ns, k.Lease.Link, k.Lease) {
 		return false, nil
+	}
+	if k.Lease.Link == k.Lease.Uplink {
+		return k.Resumed == nil || !k.Resumed(), nil
 	}
 	uplink := ns.Link(k.Lease.Uplink)
 	if uplink == nil || uplink.Master != k.Lease.Link || !has(&ns, k.Lease.Uplink, k.Lease) {

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"drawbridge/internal/kernel"
 	"drawbridge/internal/keeper"
+	"drawbridge/internal/kernel"
 	"drawbridge/internal/lab/router"
 	"drawbridge/internal/model"
 	"drawbridge/internal/testnet"
