@@ -132,7 +132,8 @@ func (c soakCase) probe(t *testing.T, bin, name string) func() []flow.Result {
 		t.Helper()
 		_ = cmd.Process.Signal(os.Interrupt)
 		err := json.NewDecoder(out).Decode(&results)
-		if werr := cmd.Wait(); err != nil || werr != nil {
+		werr := cmd.Wait()
+		if err != nil || werr != nil {
 			t.Fatalf("probes: %v %v", err, werr)
 		}
 		return results

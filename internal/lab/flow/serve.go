@@ -30,7 +30,7 @@ func Serve(ctx context.Context) error {
 			return err
 		}
 		context.AfterFunc(ctx, func() { _ = packets.Close() })
-		go echoPackets(packets)
+		go echoPackets(packets.(*net.UDPConn))
 	}
 	return nil
 }
@@ -54,22 +54,38 @@ func roomy(_, _ string, c syscall.RawConn) error {
 			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bufferSize)
 		}
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1) // see source
 	})
 	return errors.Join(control, err)
 }
 
-func echoPackets(c net.PacketConn) {
-	buf := make([]byte, 2048)
+func echoPackets(c *net.UDPConn) {
+	buf, control := make([]byte, 2048), make([]byte, 256)
 	for {
-		n, from, err := c.ReadFrom(buf)
+		n, nc, _, from, err := c.ReadMsgUDPAddrPort(buf, control)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err == nil {
 			// Where there is no way back just now, the prober counts it as lost.
-			_, _ = c.WriteTo(buf[:n], from)
+			_, _, _ = c.WriteMsgUDPAddrPort(buf[:n], source(control[:nc]), from)
 		}
 	}
+}
+
+// source makes the control message by which an answer leaves from the address that was
+// asked (RFC 1122, 4.1.3.5): of a host's several the kernel would choose by the way out,
+// and the prober's socket not know the answer. IPv4 comes here as mapped addresses.
+func source(received []byte) []byte {
+	messages, _ := unix.ParseSocketControlMessage(received)
+	for _, m := range messages {
+		if m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo {
+			var info unix.Inet6Pktinfo
+			copy(info.Addr[:], m.Data) // and not the link: the way back may be another
+			return unix.PktInfo6(&info)
+		}
+	}
+	return nil
 }
 
 func echoStreams(ctx context.Context, l net.Listener) {
