@@ -176,10 +176,14 @@ func faultWish(down bool) spec.Desired {
 	if down {
 		return spec.Desired{}
 	}
-	return spec.Desired{
+	want := spec.Desired{
 		Networks: []spec.Network{{Name: "lan", Mode: "bridged", Bridge: "br0", Uplink: "eth0", Host: spec.HostAddressing{Mode: "move"}}},
 		Taps:     []spec.Tap{{Name: "tap0", Network: "lan"}},
 	}
+	for i := range 5 { // as many as are made together
+		want.Taps = append(want.Taps, spec.Tap{Name: fmt.Sprint("plain", i)})
+	}
+	return want
 }
 
 // faultSite is a host with an uplink, in namespaces of its own.

@@ -61,9 +61,12 @@ func (k *Kernel) makeTaps(o model.CreateTaps) (model.Made, error) {
 	return made, err
 }
 
-// setUpTaps gives each tap its MAC, MTU, group and master and brings it up, by one
-// message: the kernel does them in that order (do_setlink).
+// setUpTaps gives each tap its MAC, MTU and group, brings it up and plugs it into its
+// master by one message: the kernel does them in that order (do_setlink).
 func (k *Kernel) setUpTaps(o model.CreateTaps, master int, made model.Made) error {
+	if err := k.settleCarriers(made); err != nil {
+		return err
+	}
 	var flags, change uint32
 	if o.Up {
 		flags, change = unix.IFF_UP, unix.IFF_UP
@@ -97,6 +100,29 @@ func (k *Kernel) setUpTaps(o model.CreateTaps, master int, made model.Made) erro
 	return nil
 }
 
+// settleCarriers reads each link, which brings its operational state up to date
+// (rtnl_getlink, linkwatch_sync_dev; Linux 6.8). A tap whose descriptor was closed has
+// lost its carrier, but by itself the kernel notices that for 100 links a second only
+// (__linkwatch_run_queue). Until then it takes them for alive: a bridge lets them
+// forward, which costs it a look at every other port for each.
+func (k *Kernel) settleCarriers(made model.Made) error {
+	ms := make([]*message, 0, len(made))
+	for _, index := range made {
+		m := linkMessage(unix.RTM_GETLINK, 0, index, 0, 0)
+		m.u32(unix.IFLA_EXT_MASK, filterSkipStats)
+		ms = append(ms, m)
+	}
+	// An answer takes more of the receive buffer than an acknowledgement.
+	for part := range slices.Chunk(ms, max(k.rt.batch/8, 1)) {
+		for _, err := range k.rt.doAll(part) {
+			if err != nil {
+				return refusal("carrier of a tap", err)
+			}
+		}
+	}
+	return nil
+}
+
 // deleteLinks deletes many links with one message, by their group: each by itself
 // takes some 16 ms, in which the kernel waits until nobody sees it any more
 // (synchronize_net); together they wait once. The message deletes every member of the
@@ -111,9 +137,13 @@ func (k *Kernel) deleteLinks(ctx context.Context, o model.DeleteLinks) error {
 	for _, id := range o.Links {
 		ids[id.Name] = id
 	}
-	groups := map[uint32]int{}
+	groups, linkNames := map[uint32]int{}, make(map[int]string, len(there))
+	for _, l := range there {
+		linkNames[l.Index] = l.Name
+	}
 	var ours []rawLink
 	for _, l := range there {
+		l.Master = linkNames[l.master]
 		groups[l.Group]++
 		if id, listed := ids[l.Name]; listed && id.Identifies(&l.Link, o.LinkGroup) {
 			ours = append(ours, l)

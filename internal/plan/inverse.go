@@ -111,6 +111,10 @@ func recreate(ns *model.Namespace, name string) model.Operations {
 	if l == nil {
 		return nil
 	}
+	if l.Kind == model.TapKind && l.Group != 0 { // what is made alone is in no group
+		again := model.CreateTaps{Taps: []model.CreateTap{tapLike(l)}, Master: l.Master, Up: l.Up, LinkGroup: l.Group}
+		return append(model.Operations{again}, readdress(ns, name)...)
+	}
 	var ops model.Operations
 	switch l.Kind {
 	case model.Bridged:

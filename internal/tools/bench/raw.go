@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -27,6 +26,7 @@ const (
 	iffTapNoPI                            = 0x1002
 	iflaMaster, iflaLinkInfo, iflaGroup   = 10, 18, 27
 	iflaInfoKind, iflaInfoData            = 1, 2
+	iflaExtMask, skipStats                = 29, 8
 	brForwardDelay, brSTP                 = 1, 5
 	siocGIfIndex                          = 0x8933
 	soRcvBufForce                         = 33
@@ -36,10 +36,10 @@ const (
 
 var native = binary.NativeEndian
 
-// insideRaw is "raw up N", "raw up-one N" (one message a port) and "raw down N".
+// insideRaw is "raw up N", "raw up-unsettled N" and "raw down N".
 func insideRaw(_ context.Context, args []string) error {
 	if len(args) != 2 {
-		return errors.New("raw up|up-one|down N")
+		return errors.New("raw up|up-unsettled|down N")
 	}
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -48,7 +48,7 @@ func insideRaw(_ context.Context, args []string) error {
 	if args[0] == "down" {
 		return rawDown(n)
 	}
-	return rawUp(n, args[0] == "up-one")
+	return rawUp(n, args[0] == "up")
 }
 
 func tapName(i int) string { return "tap" + strconv.Itoa(i) }
@@ -80,9 +80,9 @@ func (m rawMessage) u32(typ uint16, v uint32) rawMessage {
 
 func name(s string) []byte { return append([]byte(s), 0) }
 
-// rawUp makes a bridge, n taps in it, all up. Each port comes up by a message of its
-// own behind all others, as drawbridge does it, or by the one that plugs it in.
-func rawUp(n int, oneMessage bool) error {
+// rawUp makes a bridge, n taps in it, all up. settled: the taps' carriers are brought
+// up to date before, as drawbridge does it (see settleCarriers in internal/kernel).
+func rawUp(n int, settled bool) error {
 	info := rawMessage(nil).attr(iflaInfoKind, name("bridge")).
 		attr(iflaInfoData, rawMessage(nil).u32(brForwardDelay, 0).u32(brSTP, 0))
 	bridge := linkMessage(syscall.RTM_NEWLINK, syscall.NLM_F_CREATE|syscall.NLM_F_EXCL, 0, true).
@@ -99,23 +99,23 @@ func rawUp(n int, oneMessage bool) error {
 	if err != nil {
 		return err
 	}
-	ms, ups := make([]rawMessage, n), make([]rawMessage, n)
+	ms, reads := make([]rawMessage, n), make([]rawMessage, n)
 	for i := range n {
 		index, err := rawTap(s, tapName(i))
 		if err != nil {
 			return fmt.Errorf("%s: %w", tapName(i), err)
 		}
-		ms[i] = linkMessage(syscall.RTM_NEWLINK, 0, index, oneMessage).
+		ms[i] = linkMessage(syscall.RTM_NEWLINK, 0, index, true).
 			attr(syscall.IFLA_ADDRESS, []byte{0xfe, 1, 0, 0, byte(i >> 8), byte(i)}).
 			u32(iflaGroup, rawGroup).u32(iflaMaster, uint32(master))
-		if !oneMessage {
-			ups[i] = linkMessage(syscall.RTM_NEWLINK, 0, index, true)
+		reads[i] = linkMessage(syscall.RTM_GETLINK, 0, index, false).u32(iflaExtMask, skipStats)
+	}
+	if settled {
+		if err := rawSend(reads); err != nil {
+			return err
 		}
 	}
-	if oneMessage {
-		return rawSend(ms)
-	}
-	return rawSend(slices.Concat(ms, ups))
+	return rawSend(ms)
 }
 
 // ifreq is struct ifreq: a name, and a union of which the first bytes are used.
@@ -211,6 +211,9 @@ func rawSend(ms []rawMessage) error {
 			return err
 		}
 		for _, a := range answers {
+			if a.Header.Type != syscall.NLMSG_ERROR {
+				continue // what was asked to be read
+			}
 			left--
 			if errno := -int32(native.Uint32(a.Data)); errno != 0 && first == nil {
 				first = syscall.Errno(errno)

@@ -21,7 +21,8 @@ const (
 	wayBatch      = "ip -batch"
 	wayLoop       = "ip, a process each"
 	wayClassic    = "tunctl + brctl, a process each"
-	wayRaw        = "raw netlink in batches"
+	wayRaw        = "raw netlink, the same messages"
+	wayUnsettled  = "raw netlink, carriers not settled"
 )
 
 // loopLimit is from where on a loop of processes is not worth waiting for, and from
@@ -119,6 +120,7 @@ func (b *tapBench) once(ctx context.Context, repetition int) error {
 	}{
 		{name: wayRaw, up: rawUp, down: rawDown},
 		{name: wayDrawbridge, up: []string{b.drawbridge, "up", b.path("file.yaml"), "--yes"}, down: []string{b.drawbridge, "down", "--yes"}},
+		{name: wayUnsettled, up: []string{self, "raw", "up-unsettled", n}},
 		{name: wayBatch, up: []string{"ip", "-batch", b.path("up")}, down: []string{"ip", "-batch", b.path("down")}},
 		{name: wayLoop, up: []string{"sh", b.path("loop")}, skip: !loops},
 		{name: wayClassic, up: []string{"sh", b.path("classic")}, skip: !loops || !installed("tunctl", "brctl")},
@@ -191,7 +193,7 @@ func measureTaps(ctx context.Context, o options) (section, error) {
 	down := table{head: []string{"taps", "way", "down", "ratio to one by one", "ratio to raw"}}
 	other := table{head: []string{"taps", "`up` again: nothing to do", "peak memory of up and down"}}
 	for _, f := range all {
-		for _, way := range []string{wayDrawbridge, wayRaw, wayBatch, wayLoop, wayClassic} {
+		for _, way := range []string{wayDrawbridge, wayRaw, wayUnsettled, wayBatch, wayLoop, wayClassic} {
 			if s := f.Up[way]; len(s) > 0 {
 				up.row(whole(float64(f.Taps)), way, s.spread(seconds), ratios(s, f.Up[wayBatch]).spread(times), ratios(s, f.Up[wayRaw]).spread(times))
 			}
