@@ -29,8 +29,12 @@ func (c *checker) memberships() {
 		if m.Link != c.move.From || slices.ContainsFunc(automatic, func(p netip.Prefix) bool { return p.Contains(m.Group) }) {
 			continue
 		}
-		c.add(Warn, m.Link, fmt.Sprintf("a program has joined the multicast group %s on it, and does not hear it on %s", m.Group, c.move.To),
-			fmt.Sprintf("start that program anew afterwards; or, until it is: ip addr add %s/%d dev %s autojoin", m.Group, m.Group.BitLen(), c.move.To))
+		hint := fmt.Sprintf("start that program anew afterwards; or, until it is: ip addr add %s/%d dev %s autojoin", m.Group, m.Group.BitLen(), c.move.To)
+		if m.Group.Is4() {
+			// The address makes the group a local one: `ip route get` then says dev lo.
+			hint += " (what this host sends to the group without naming an interface then stays on it)"
+		}
+		c.add(Warn, m.Link, fmt.Sprintf("a program has joined the multicast group %s on it, and does not hear it on %s", m.Group, c.move.To), hint)
 	}
 }
 
