@@ -24,8 +24,7 @@ func (b *builder) copyRules(from, to string) {
 		// "not ... iif eth0" is for all that does not come by eth0: a twin beside it would
 		// leave nothing that neither of them matches.
 		if strings.HasPrefix(r.Selector, "not ") {
-			b.note("rule %d (%s) stays as it is: the host's traffic comes and goes by %s from now on, and is matched by it", r.Priority, r.Selector, to)
-			continue
+			continue // internal/preflight tells of it
 		}
 		rules = append(rules, r)
 	}
@@ -56,11 +55,6 @@ func (b *builder) dropRules(u OwnedUplink) {
 // refreshed on another: its addresses, before they are moved, and its default routes.
 func (b *builder) keepAutoconf(from, to string, moving []model.Address, routes []model.Route) {
 	learned := addresses(moving, func(a model.Address) bool { return a.Origin == model.RA && a.Lifetime != nil })
-	for _, a := range b.here().AddressesOf(from) {
-		if a.Flags.Temporary {
-			b.note("%s is a temporary address, which the kernel alone can make: %s makes new ones, and connections from this one end", a.Prefix, to)
-		}
-	}
 	hasRoute := slices.ContainsFunc(routes, func(r model.Route) bool { return r.Protocol == "ra" && r.Expires != 0 })
 	if len(learned) == 0 && !hasRoute {
 		return

@@ -47,10 +47,12 @@ func (c *checker) temporary() {
 	}
 }
 
-// rules: a routing policy rule goes by the name of the interface.
+// rules: a routing policy rule goes by the name of the interface. The plan gives each a twin
+// that names the bridge, but for "not ... iif eth0": a twin beside that would leave nothing
+// that neither of them matches.
 func (c *checker) rules() {
 	for _, r := range c.Before.Here().Rules {
-		if r.IIF != c.move.From && r.OIF != c.move.From {
+		if r.IIF != c.move.From && r.OIF != c.move.From || !strings.HasPrefix(r.Selector, "not ") {
 			continue
 		}
 		family := ""
@@ -58,8 +60,8 @@ func (c *checker) rules() {
 			family = "-6 "
 		}
 		rule := fmt.Sprintf("priority %d %s %s", r.Priority, r.Selector, r.Action)
-		c.add(Warn, c.move.From, "the routing rule no longer matches, for it names it: "+rule,
-			fmt.Sprintf("add one for %s: ip %srule add %s", c.move.To, family, c.replace(rule)))
+		c.add(Warn, c.move.From, "the routing rule also matches what comes and goes by "+c.move.To+" from now on: "+rule,
+			fmt.Sprintf("write it for %s: ip %srule add %s", c.move.To, family, c.replace(rule)))
 	}
 }
 

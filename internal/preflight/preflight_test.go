@@ -80,8 +80,8 @@ func TestCheck(t *testing.T) {
 			ns.Addresses = append(ns.Addresses, model.Address{Link: "eth0", Prefix: netip.MustParsePrefix("2001:db8::77/64"), Flags: model.AddressFlags{Temporary: true}})
 		}, want: "note: eth0: 2001:db8::77/64 is a temporary address"},
 		{name: "rule", set: func(in *Input) {
-			in.Before.Here().Rules = []model.Rule{{Family: 6, Priority: 100, Selector: "from all iif eth0", Action: "lookup 7", IIF: "eth0"}}
-		}, want: "warn: eth0: the routing rule no longer matches", hint: "ip -6 rule add priority 100 from all iif br0 lookup 7"},
+			in.Before.Here().Rules = []model.Rule{{Family: 6, Priority: 100, Selector: "not from all iif eth0", Action: "lookup 7", IIF: "eth0"}}
+		}, want: "warn: eth0: the routing rule also matches", hint: "ip -6 rule add priority 100 not from all iif br0 lookup 7"},
 		{name: "rule of another", set: func(in *Input) { in.Before.Here().Rules = []model.Rule{{Priority: 100, IIF: "eth1"}} }, want: ""},
 		{name: "firewall", facts: Facts{Firewall: Firewall{Rules: []Rule{{"iptables filter INPUT", "-A INPUT -i eth0 -j ACCEPT"}}}}, want: "warn: iptables filter INPUT: a rule names eth0", hint: "--fail-on-firewall"},
 		{name: "firewall is an error", facts: Facts{Firewall: Firewall{Rules: []Rule{{"iptables filter INPUT", "-A INPUT -i eth+ -j ACCEPT"}}}}, set: func(in *Input) { in.FailOnFirewall = true }, want: "refuse: iptables filter INPUT"},
