@@ -11,7 +11,7 @@ BENCH =
 # Where the race detector pays: goroutines, processes, sockets.
 RACE = ./internal/kernel/...,./internal/lab/...,./internal/machine/...,./internal/probe
 
-.PHONY: help demo test build install lint check golden fuzz bench clean go
+.PHONY: help demo test build install lint check golden fuzz bench soak clean go
 
 help: ## tell what there is (this)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,7 @@ demo: build ## see a virtual machine join a LAN, drawn step by step (a minute)
 test: go ## run every test; tells how many ran on the real kernel
 	@scripts/need.sh test
 	go vet ./...
+	go vet -tags soak ./cmd/drawbridge
 	@go run ./internal/tools/testsummary -race "$(RACE)" ./...
 
 # -buildvcs=false: the go command would ask git, which may not be there, and may
@@ -55,6 +56,10 @@ fuzz: go ## try foreign bytes on everything that reads them: FUZZTIME=30s each
 bench: build ## measure side by side with others and write docs/benchmarks.md (5 minutes)
 	@scripts/need.sh bench
 	go run ./internal/tools/bench -drawbridge bin/drawbridge -o docs/benchmarks.md $(BENCH)
+
+soak: go ## up and down under probes, past the ends of leases and announced routes (20 minutes)
+	@scripts/need.sh test
+	go test -tags soak ./cmd/drawbridge -run Soak -v -timeout 60m
 
 clean: ## remove what was built
 	rm -rf bin drawbridge-demo

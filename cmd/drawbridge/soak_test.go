@@ -1,3 +1,5 @@
+//go:build soak
+
 package main
 
 import (
@@ -18,8 +20,10 @@ import (
 // 1,000 a second, and past the ends of what DHCP and router advertisements give. It takes
 // minutes:
 //
-//	go test ./cmd/drawbridge -run Soak -soak 10 -v
-var soak = flag.Int("soak", 0, "how many times the soak goes up and down; 0 leaves it out")
+//	make soak
+//
+// It is not built otherwise: a test that is always left out is none.
+var soak = flag.Int("soak", 10, "how many times the soak goes up and down")
 
 const soakFile = `networks:
   lan: {mode: bridged, bridge: br0, uplink: eth0}
@@ -61,9 +65,6 @@ var soakCases = []soakCase{
 }
 
 func TestSoak(t *testing.T) {
-	if *soak == 0 {
-		t.Skip("takes minutes: give -soak RUNS")
-	}
 	bin := filepath.Join(build(t), "drawbridge")
 	for _, c := range soakCases {
 		t.Run(c.name, func(t *testing.T) { c.run(t, bin) })

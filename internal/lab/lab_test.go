@@ -40,6 +40,7 @@ func keeperMain(args []string) int {
 	fs.StringVar(&o.Name, "name", "", "")
 	fs.DurationVar(&o.LeaseTime, "lease-time", 0, "")
 	fs.DurationVar(&o.AdvertInterval, "ra-interval", 0, "")
+	fs.DurationVar(&o.AdvertLifetime, "ra-lifetime", 0, "")
 	fs.BoolVar(&o.HostAcceptsRA, "host-ra", false, "")
 	fs.BoolVar(&o.Unplugged, "unplugged", false, "")
 	fd := fs.Int("status-fd", 0, "")
