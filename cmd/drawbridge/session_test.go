@@ -62,11 +62,13 @@ func TestALostTerminalIsRolledBack(t *testing.T) {
 	}
 	slave.Close()
 	lines := bufio.NewScanner(master)
+	var said []string
 	for lines.Scan() && !strings.Contains(lines.Text(), "confirm within") {
+		said = append(said, lines.Text())
 	}
 	start := time.Now()
 	if host.Look().Link("br0") == nil {
-		t.Fatal("the change is not made")
+		t.Fatalf("the change is not made:\n%s", strings.Join(said, "\n"))
 	}
 	master.Close()
 	_ = shell.Wait() // the terminal's end hangs it up

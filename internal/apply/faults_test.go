@@ -57,7 +57,7 @@ const (
 
 func (c faultCase) transaction(k *kernel.Kernel) *Transaction {
 	return &Transaction{Kernel: k, Machines: noMachines{},
-		Store: &Store{Dir: c.Dir, Identity: Identity{BootID: kernel.BootID(), Namespace: k.Inode()}}}
+		Store: &Store{Dir: c.Dir, Identity: Identity{BootID: kernel.BootID(), Namespace: k.Cookie()}}}
 }
 
 func transactionProcess() int {

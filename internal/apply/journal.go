@@ -22,7 +22,7 @@ const journalVersion = 1
 // another namespace makes it worthless.
 type Identity struct {
 	BootID    string `json:"boot_id"`
-	Namespace uint64 `json:"namespace"` // inode of the network namespace
+	Namespace uint64 `json:"namespace"` // kernel.Cookie of the network namespace
 }
 
 // Header is the first line of a journal: everything that an undo needs.

@@ -33,11 +33,11 @@ func (a *app) open() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(stateBase(), strconv.FormatUint(k.Inode(), 10))
+	dir := filepath.Join(stateBase(), strconv.FormatUint(k.Cookie(), 10))
 	s := &session{
 		kernel:   k,
 		machines: machine.NewManager(filepath.Join(dir, "machines")),
-		store:    &apply.Store{Dir: dir, Identity: apply.Identity{BootID: kernel.BootID(), Namespace: k.Inode()}},
+		store:    &apply.Store{Dir: dir, Identity: apply.Identity{BootID: kernel.BootID(), Namespace: k.Cookie()}},
 		name:     a.stackName(k),
 	}
 	if a.netns != "" {

@@ -21,7 +21,9 @@ type Kernel struct {
 	// ns keeps the namespace alive and is the way into it.
 	ns    *os.File
 	inode uint64
-	rt    *conn
+	// cookie tells the namespace from every other one since the machine was started.
+	cookie uint64
+	rt     *conn
 	// bell hears of changes while a namespace is observed.
 	bell *conn
 
@@ -78,6 +80,7 @@ func OpenPath(path string) (*Kernel, error) {
 		if k.rt, err = openConn(unix.NETLINK_ROUTE); err != nil {
 			return err
 		}
+		k.cookie = namespaceCookie()
 		k.bell, err = openBell()
 		return err
 	})
@@ -106,8 +109,32 @@ func (k *Kernel) Close() error {
 // Name is the name in /run/netns that the namespace was opened by, else "".
 func (k *Kernel) Name() string { return k.name }
 
-// Inode identifies the namespace until the machine is started anew.
+// Inode is the namespace's number for as long as it is there, as /proc/PID/ns/net has
+// it. A later namespace may get the same one.
 func (k *Kernel) Inode() uint64 { return k.inode }
+
+// Cookie identifies the namespace until the machine is started anew: no other one ever
+// gets the same (SO_NETNS_COOKIE, Linux 5.14; before that it is the inode).
+func (k *Kernel) Cookie() uint64 {
+	if k.cookie == 0 {
+		return k.inode
+	}
+	return k.cookie
+}
+
+// namespaceCookie is the cookie of the thread's namespace, 0 where the kernel has none.
+func namespaceCookie() uint64 {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0
+	}
+	return cookie
+}
 
 // Inside runs fn on a thread inside the namespace: sockets that it opens and processes
 // that it starts belong there, wherever they are used later.

@@ -53,7 +53,7 @@ func cutover(t *testing.T, host *testnet.Net, at string, fault func()) ([]probe.
 	var results []probe.Result
 	set := &probe.Set{Moves: p.Moves(), Inside: host.Kernel.Inside, Sockets: host.Sockets, Report: func(r probe.Result) { results = append(results, r) }}
 	tx := &apply.Transaction{Kernel: host.Kernel, Machines: noMachines{}, Probes: set,
-		Store: &apply.Store{Dir: t.TempDir(), Identity: apply.Identity{BootID: "boot", Namespace: host.Inode()}}}
+		Store: &apply.Store{Dir: t.TempDir(), Identity: apply.Identity{BootID: "boot", Namespace: host.Cookie()}}}
 	happened := fault == nil
 	tx.Progress = func(_, _ int, title string) {
 		if fault != nil && strings.HasPrefix(title, at) {
