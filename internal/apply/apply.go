@@ -7,6 +7,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,6 +59,9 @@ type Transaction struct {
 	// Confirm is how long a person has to confirm the result before the guard rolls
 	// it back; 0: it is committed at once.
 	Confirm time.Duration
+
+	// settle is firstSettle where it is 0: a host in memory settles at once.
+	settle time.Duration
 }
 
 // Guard outlives this process, and rolls back in its place.
@@ -107,6 +111,13 @@ func (f *Failure) Error() string {
 }
 
 func (f *Failure) Unwrap() error { return f.Err }
+
+// firstSettle is the pause after the first look at a result that is not as wanted yet;
+// each later one is twice as long, up to settleTime times the first.
+const (
+	firstSettle = 50 * time.Millisecond
+	settleTime  = 40
+)
 
 // rollbackTime bounds a rollback, which goes on when the transaction's context is
 // cancelled: that is what it is for.
@@ -221,12 +232,12 @@ func operations(steps []JournalStep) []model.Operation {
 	return out
 }
 
-// verify looks until the state is as wanted, five times within about two seconds:
+// verify looks until the state is as wanted, six times within some three seconds:
 // linkwatch and duplicate address detection take their time.
 func (t *Transaction) verify(ctx context.Context, want model.Snapshot, ops []model.Operation) error {
 	objects := verify.ObjectsOf(ops)
 	var found []verify.Mismatch
-	for wait := 50 * time.Millisecond; wait < 2*time.Second; wait *= 2 {
+	for wait := cmp.Or(t.settle, firstSettle); wait < settleTime*cmp.Or(t.settle, firstSettle); wait *= 2 {
 		got, err := t.observe(ctx)
 		if err != nil {
 			return fmt.Errorf("verify: %w", err)

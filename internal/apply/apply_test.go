@@ -49,20 +49,24 @@ func site(t *testing.T) (*memory, *Transaction) {
 	t.Helper()
 	m := &memory{snap: pageHost()}
 	store := &Store{Dir: t.TempDir(), Identity: Identity{BootID: "boot", Namespace: 7}}
-	return m, &Transaction{Kernel: m, Machines: memoryMachines{m}, Store: store}
+	return m, &Transaction{Kernel: m, Machines: memoryMachines{m}, Store: store, settle: time.Microsecond}
 }
 
 func planFor(t *testing.T, m *memory, store *Store, want spec.Desired) plan.Plan {
 	t.Helper()
-	owned, err := store.Owned()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := plan.Diff(m.snap, want, owned, plan.Options{Seed: "seed"})
+	p, err := planOf(m, store, want)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+func planOf(m *memory, store *Store, want spec.Desired) (plan.Plan, error) {
+	owned, err := store.Owned()
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return plan.Diff(m.snap, want, owned, plan.Options{Seed: "seed"})
 }
 
 func same(a, b model.Snapshot) bool {

@@ -39,12 +39,13 @@ func (m *memory) do(op model.Operation) (model.Made, error) {
 	if err := m.snap.Apply(op); err != nil {
 		return nil, err
 	}
+	made := m.snap.Here().Made(op)
 	if m.fault != nil {
 		if err := m.fault(n, true, op); err != nil {
 			return nil, err
 		}
 	}
-	return m.snap.Here().Made(op), nil
+	return made, nil
 }
 
 func (m *memory) Do(_ context.Context, op model.Operation) (model.Made, error) { return m.do(op) }

@@ -40,7 +40,7 @@ func (t *Transaction) rollBack(j *Journal, cause error) error {
 			}
 		}
 	}
-	if err := t.verify(ctx, j.Before, operations(j.Steps[:j.begun])); err != nil {
+	if err := t.verify(ctx, j.Before, j.touchable()); err != nil {
 		f.Left = append(f.Left, err)
 	}
 	if err := t.Store.saveOwned(j.OwnedBefore.WithIndexes(remade)); err != nil {
@@ -96,4 +96,17 @@ func (t *Transaction) Recover() (undone []string, err error) {
 		return undone, f
 	}
 	return undone, nil
+}
+
+// touchable are the operations whose objects must be as they were: those that were begun,
+// and of the others those on links that were there before. A link that the plan would
+// only have made may meanwhile be a stranger's.
+func (j *Journal) touchable() []model.Operation {
+	ops := operations(j.Steps[:j.begun])
+	for _, op := range operations(j.Steps[j.begun:]) {
+		if j.Before.Here().Link(op.Object()) != nil {
+			ops = append(ops, op)
+		}
+	}
+	return ops
 }
