@@ -38,7 +38,7 @@ Nothing of it touches the machine's own network, and nothing is left of it after
   drawbridge lab down`,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if a.netns != "" {
-				return withCode(exitUsage, errors.New("--netns: a lab has namespaces of its own\n  hint: drawbridge lab exec NAMESPACE -- drawbridge ..."))
+				return withCode(exitUsage, errors.New("--netns: a lab has namespaces of its own\n  hint: drawbridge lab exec NAMESPACE -- drawbridge draw"))
 			}
 			return nil
 		},

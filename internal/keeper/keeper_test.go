@@ -29,6 +29,7 @@ var (
 
 // site is a host with a leased address on eth0, and a LAN with its DHCP server.
 func site(t *testing.T) (host, lan *testnet.Net, serve context.CancelFunc) {
+	t.Helper()
 	host, lan = testnet.New(t), testnet.New(t)
 	host.Veth("eth0", lan, "port0")
 	lan.Must(model.AddAddresses{Link: "port0", Addresses: []model.Address{{Prefix: server, Origin: model.Static}}})
@@ -44,6 +45,7 @@ func inside(n *testnet.Net) func(fn func() error) error {
 }
 
 func try(t *testing.T, host *testnet.Net) (l keeper.Lease, err error) {
+	t.Helper()
 	mac, perr := net.ParseMAC(string(host.Look().Link("eth0").MAC))
 	if perr != nil {
 		t.Fatal(perr)

@@ -128,7 +128,7 @@ func (f Folder) Start(uplink, command string, args ...string) error {
 		}
 		select {
 		case err := <-ended:
-			return fmt.Errorf("the keeper of %s ended early (%v); see %s", uplink, err, log.Name())
+			return fmt.Errorf("the keeper of %s ended early (%w); see %s", uplink, err, log.Name())
 		default:
 		}
 	}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -10,8 +11,7 @@ import (
 func FuzzSocket(f *testing.F) {
 	whole := make([]byte, sizeofDiagMsg)
 	whole[0], whole[1] = unix.AF_INET6, 1
-	whole = append(whole, 140, 0, inetDiagInfo, 0)
-	whole = append(whole, make([]byte, 136)...)
+	whole = slices.Concat(whole, []byte{140, 0, inetDiagInfo, 0}, make([]byte, 136))
 	f.Add(whole)
 	f.Add(whole[:sizeofDiagMsg+60])
 	f.Add([]byte{2})
@@ -26,8 +26,7 @@ func FuzzSocket(f *testing.F) {
 func TestSocketOfAnOlderKernel(t *testing.T) {
 	b := make([]byte, sizeofDiagMsg)
 	b[0], b[1] = unix.AF_INET, 1
-	b = append(b, 104, 0, inetDiagInfo, 0)
-	b = append(b, make([]byte, 100)...)
+	b = slices.Concat(b, []byte{104, 0, inetDiagInfo, 0}, make([]byte, 100))
 	if s, _, err := parseSocket(b, unix.IPPROTO_TCP); err != nil || s.TCP != nil {
 		t.Errorf("a short tcp_info is taken for a whole one: %+v %v", s, err)
 	}

@@ -242,7 +242,7 @@ func (m *Manager) awaitReport(ctx context.Context, name string, shim *exec.Cmd, 
 		case <-time.After(10 * time.Second):
 			_ = shim.Process.Kill()
 		}
-		_ = <-ended // how is told by its word, or by its log
+		<-ended //nolint:errcheck // how is told by its word, or by its log
 		if _, err := os.Stat(m.folder(name)); err == nil {
 			return errors.Join(ctx.Err(), m.bury(context.WithoutCancel(ctx), m.folder(name)))
 		}
@@ -251,13 +251,13 @@ func (m *Manager) awaitReport(ctx context.Context, name string, shim *exec.Cmd, 
 	var r reply
 	if json.Unmarshal(bytes.TrimSpace(line), &r) != nil {
 		// It died without a word: killed, or out of memory.
-		_ = <-ended // how is told by its word, or by its log
+		<-ended //nolint:errcheck // how is told by its word, or by its log
 		log, _ := os.ReadFile(filepath.Join(m.folder(name), shimLogFile))
 		err := fmt.Errorf("its shim ended without a word (%v): %s", shim.ProcessState, lastLines(string(log), tailLines))
 		return errors.Join(err, m.bury(context.WithoutCancel(ctx), m.folder(name)))
 	}
 	if r.Error != "" {
-		_ = <-ended // how is told by its word, or by its log
+		<-ended //nolint:errcheck // how is told by its word, or by its log
 	}
 	return r.err()
 }
