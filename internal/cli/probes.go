@@ -54,7 +54,7 @@ func nameServers(netns string) []netip.Addr {
 	}
 	servers := probe.Servers(data)
 	if netns == "" && !slices.ContainsFunc(servers, func(a netip.Addr) bool { return !a.IsLoopback() }) {
-		// A stub on this host; systemd-resolved(8) writes here whom it asks.
+		// A resolver on this host answers there; systemd-resolved(8) writes here whom it asks.
 		if data, err := os.ReadFile("/run/systemd/resolve/resolv.conf"); err == nil {
 			servers = probe.Servers(data)
 		}

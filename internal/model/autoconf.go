@@ -1,7 +1,5 @@
 package model
 
-import "slices"
-
 // SetToken sets the interface identifier that a link makes its SLAAC addresses with
 // (ip-token(8)); the unspecified address :: leaves it to the kernel.
 type SetToken struct {
@@ -54,11 +52,10 @@ func (o RenewAddresses) apply(s *Snapshot) error {
 	}
 	for _, a := range o.Addresses {
 		a.Link = o.Link
-		i := slices.IndexFunc(n.Addresses, func(b Address) bool { return sameAddress(a, b) })
-		if i < 0 {
-			return refuse(a.Prefix.String(), ErrNotFound)
+		there, err := n.mustAddress(a)
+		if err != nil {
+			return err
 		}
-		there := &n.Addresses[i]
 		there.Lifetime = a.Lifetime
 		there.Flags.Deprecated = a.Lifetime != nil && a.Lifetime.Preferred == 0
 		if a.Lifetime == nil && there.Origin == DHCP { // it was its lifetime that told

@@ -159,14 +159,22 @@ func (o SettleAddresses) apply(s *Snapshot) error {
 	}
 	for _, a := range o.Addresses {
 		a.Link = o.Link
-		i := slices.IndexFunc(n.Addresses, func(b Address) bool { return sameAddress(a, b) })
-		if i < 0 {
-			return refuse(a.Prefix.String(), ErrNotFound)
+		there, err := n.mustAddress(a)
+		if err != nil {
+			return err
 		}
-		secondary := n.Addresses[i].Flags.Secondary
-		n.Addresses[i] = a
-		n.Addresses[i].Flags.Secondary = secondary
-		n.addConnected(n.Addresses[i])
+		a.Flags.Secondary = there.Flags.Secondary
+		*there = a
+		n.addConnected(a)
 	}
 	return nil
+}
+
+// mustAddress finds an address by its link and its local address.
+func (n *Namespace) mustAddress(a Address) (*Address, error) {
+	i := slices.IndexFunc(n.Addresses, func(b Address) bool { return sameAddress(a, b) })
+	if i < 0 {
+		return nil, refuse(a.Prefix.String(), ErrNotFound)
+	}
+	return &n.Addresses[i], nil
 }
