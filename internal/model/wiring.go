@@ -29,8 +29,10 @@ type Stack struct {
 	Parent string `json:"parent,omitempty"`
 	System string `json:"system,omitempty"`
 	// Forwards tells whether it routes between its interfaces.
-	Forwards bool   `json:"forwards"`
-	Change   Change `json:"change,omitempty"`
+	Forwards bool `json:"forwards"`
+	// Masquerades are what it hides behind an address of its own where it forwards.
+	Masquerades []Masquerade `json:"masquerades,omitempty"`
+	Change      Change       `json:"change,omitempty"`
 }
 
 // Segment is one Ethernet broadcast domain.
@@ -47,7 +49,11 @@ type Segment struct {
 	Subnets []netip.Prefix `json:"subnets,omitempty"`
 	Gateway netip.Addr     `json:"gateway,omitzero"`
 	VLAN    uint16         `json:"vlan,omitempty"`
-	Change  Change         `json:"change,omitempty"`
+	// VLANAware bridges keep VLANs apart; each port then tells its own.
+	VLANAware bool `json:"vlan_aware,omitempty"`
+	// DHCPServer gives addresses here: its address, "" if none is known.
+	DHCPServer string `json:"dhcp_server,omitempty"`
+	Change     Change `json:"change,omitempty"`
 }
 
 // Interface is a pipe with two ends.
@@ -70,6 +76,12 @@ type Interface struct {
 	Owner string `json:"owner,omitempty"`
 	// Detail is what its kind adds: "vlan 7", "macvlan bridge", "vni 42 to 198.18.0.9".
 	Detail string `json:"detail,omitempty"`
+	// VLANs of a port of a VLAN-aware bridge.
+	VLANs []PortVLAN `json:"vlans,omitempty"`
+	// Standby: a member of a bond or team that carries nothing while another does.
+	Standby bool `json:"standby,omitempty"`
+	// HolderUnknown: a tap that some process holds which may not be looked at.
+	HolderUnknown bool `json:"holder_unknown,omitempty"`
 	// Declared: wanted by the configuration, not yet a device in the guest.
 	Declared bool   `json:"declared,omitempty"`
 	Change   Change `json:"change,omitempty"`
