@@ -3,10 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,18 +43,20 @@ func openTerminal(t *testing.T) (master, slave *os.File) {
 	return master, slave
 }
 
+var confirmWithin = flag.Duration("confirm", 4*time.Second, "how long the lost sessions' changes wait to be confirmed")
+
 // A session is a shell on a terminal, and 'up --confirm' in it. Its terminal is closed
 // as soon as the change is made, as a lost SSH connection does it: nobody confirms, and
 // the guard, in no session, brings the host back in time.
 func TestALostTerminalIsRolledBack(t *testing.T) {
 	host, _ := site(t)
-	before := host.Look().Normalised()
+	before, dumps := host.Look().Normalised(), dumpsOf(t, host.Name())
 	drawbridge := filepath.Join(build(t), "drawbridge")
 	file := filepath.Join(t.TempDir(), "lan.yaml")
 	if err := os.WriteFile(file, []byte(bridgedFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const confirm = 3 * time.Second
+	confirm := *confirmWithin
 	master, slave := openTerminal(t)
 	shell := exec.Command("sh", "-c", fmt.Sprintf("%s up --netns %s --yes --confirm %s %s; sleep 60", drawbridge, host.Name(), confirm, file))
 	shell.Stdin, shell.Stdout, shell.Stderr = slave, slave, slave
@@ -72,12 +76,34 @@ func TestALostTerminalIsRolledBack(t *testing.T) {
 	}
 	master.Close()
 	_ = shell.Wait() // the terminal's end hangs it up
-	testnet.Eventually(t, func() error { return sameAs(before, host.Look().Normalised()) })
+	for sameAs(before, host.Look().Normalised()) != nil && time.Since(start) < 2*confirm {
+		time.Sleep(20 * time.Millisecond)
+	}
 	took := time.Since(start)
+	if err := sameAs(before, host.Look().Normalised()); err != nil {
+		t.Error(err)
+	}
+	if now := dumpsOf(t, host.Name()); now != dumps {
+		t.Errorf("what ip prints is not as before:\n%s\nbefore:\n%s", now, dumps)
+	}
 	t.Logf("rolled back %.1f s after the terminal was lost, %s to confirm", took.Seconds(), confirm)
 	if took > confirm+time.Second {
 		t.Errorf("that is more than a second late")
 	}
+}
+
+// dumpsOf is what ip(8) prints of a namespace's links, addresses, routes and rules.
+func dumpsOf(t *testing.T, namespace string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, what := range []string{"link", "addr", "route", "-6 route", "rule"} {
+		out, err := exec.Command("ip", append([]string{"-n", namespace, "-j"}, strings.Fields(what)...)...).Output()
+		if err != nil {
+			t.Fatalf("ip -j %s: %v", what, err)
+		}
+		all.Write(out)
+	}
+	return all.String()
 }
 
 func sameAs(want, got model.Namespace) error {
@@ -113,7 +139,7 @@ func TestAnEndedSystemdSessionIsRolledBack(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "unshare", "--mount", "--pid", "--net", "--cgroup", "--fork", "--kill-child=KILL", "sh", filepath.Join(scripts, "boot.sh"), dir)
+	cmd := exec.CommandContext(ctx, "unshare", "--mount", "--pid", "--net", "--cgroup", "--fork", "--kill-child=KILL", "sh", filepath.Join(scripts, "boot.sh"), dir, confirmWithin.String())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.CombinedOutput()
 	said, rerr := os.ReadFile(filepath.Join(dir, "output"))
@@ -121,9 +147,16 @@ func TestAnEndedSystemdSessionIsRolledBack(t *testing.T) {
 		console, _ := os.ReadFile(filepath.Join(dir, "console"))
 		t.Fatalf("systemd did not run the exercise: %v %s\n%s", err, out, console)
 	}
-	for _, want := range []string{"drawbridge-guard-", "made, and the session is dead", "rolled back", "eth0 has its address"} {
+	for _, want := range []string{"drawbridge-guard-", "made, and the session is dead", "rolled back: the dumps of ip are equal"} {
 		if !strings.Contains(string(said), want) {
 			t.Errorf("%q is missing in:\n%s", want, said)
+		}
+	}
+	if m := regexp.MustCompile(`equal, (\d+) ms after`).FindStringSubmatch(string(said)); m != nil {
+		took, _ := time.ParseDuration(m[1] + "ms")
+		t.Logf("rolled back %.1f s after the session's end, %s to confirm", took.Seconds(), confirmWithin)
+		if took > *confirmWithin+time.Second {
+			t.Errorf("that is more than a second late")
 		}
 	}
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs inside new mount, PID, cgroup and network namespaces: starts systemd as PID 1 with
 # one unit, exercise.sh of this folder, and nothing else of the machine's.
-# $1: a folder for the output, with the program in it.
+# $1: a folder for the output, with the program in it; $2: how long the change waits.
 set -e
 mount --make-rprivate /
 mount -t tmpfs none /run
@@ -22,7 +22,7 @@ Type=oneshot
 WorkingDirectory=$1
 StandardOutput=file:$1/output
 StandardError=file:$1/output
-ExecStart=/bin/sh $(dirname "$0")/exercise.sh $1
+ExecStart=/bin/sh $(dirname "$0")/exercise.sh $1 $2
 EOT
 export container=test
 exec /lib/systemd/systemd --system --unit=exercise.service --log-target=console --crash-shell=0 > "$1/console" 2>&1
