@@ -7,19 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"drawbridge/internal/draw"
 	"drawbridge/internal/draw/svg"
-	"drawbridge/internal/draw/term"
 	"drawbridge/internal/model"
 
 	"github.com/spf13/cobra"
 )
-
-// drawFormats are the formats of a picture, the first one for a terminal.
-var drawFormats = []string{"text", "ascii", "svg", "json"}
 
 type drawOptions struct {
 	output   string
@@ -40,8 +35,9 @@ func newDrawCommand(a *app) *cobra.Command {
 its two ends. Without -o the picture goes to the terminal. Nothing is changed, and no
 rights are needed; without root the processes of others that hold taps stay unknown.
 
-Formats: text and ascii for a terminal, svg, and json for other programs (the wiring
-with its version, and the snapshot that it was made from).
+Formats, chosen by --format or by the ending of -o FILE:
+
+` + formatHelp() + `
 
 Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 		Example: `  drawbridge draw
@@ -52,7 +48,8 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.draw(cmd.Context(), o) },
 	}
 	cmd.Flags().StringVarP(&o.output, "output", "o", "", "write the picture to `FILE`; its ending tells the format")
-	cmd.Flags().StringVar(&o.format, "format", "", "one of "+strings.Join(drawFormats, ", "))
+	cmd.Flags().StringVar(&o.format, "format", "", "one of "+strings.Join(formatNames(), ", "))
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().BoolVar(&o.all, "all-namespaces", false, "draw every network namespace of /run/netns as well")
 	cmd.Flags().StringSliceVar(&o.expand, "expand", nil, "draw every port of the bridge `NAME`, or of all, however many")
 	cmd.Flags().StringVar(&o.title, "title", "", "`TEXT` above the picture")
@@ -62,26 +59,19 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 }
 
 // formatOf chooses the format: as told, else by the file's ending, else for a terminal.
-func (o drawOptions) formatOf() (string, error) {
-	format := o.format
-	if format == "" {
-		format = strings.TrimPrefix(filepath.Ext(o.output), ".")
-		switch format {
-		case "", "txt":
-			format = "text"
-		}
-	}
-	if !slices.Contains(drawFormats, format) {
-		return "", withCode(exitUsage, fmt.Errorf("no picture format %q\n  hint: one of %s", format, strings.Join(drawFormats, ", ")))
+func (o drawOptions) formatOf() (format, error) {
+	f, err := findFormat(o.format, o.output)
+	if err != nil {
+		return format{}, withCode(exitUsage, err)
 	}
 	if o.theme != "" && o.theme != string(svg.Light) && o.theme != string(svg.Dark) {
-		return "", withCode(exitUsage, fmt.Errorf("no theme %q\n  hint: light or dark", o.theme))
+		return format{}, withCode(exitUsage, fmt.Errorf("no theme %q\n  hint: light or dark", o.theme))
 	}
-	return format, nil
+	return f, nil
 }
 
 func (a *app) draw(ctx context.Context, o drawOptions) error {
-	format, err := o.formatOf()
+	f, err := o.formatOf()
 	if err != nil {
 		return err
 	}
@@ -94,7 +84,7 @@ func (a *app) draw(ctx context.Context, o drawOptions) error {
 	if err != nil {
 		return err
 	}
-	data, err := a.render(snap, format, o)
+	data, err := a.render(snap, f, o)
 	if err != nil {
 		return err
 	}
@@ -105,24 +95,13 @@ func (a *app) draw(ctx context.Context, o drawOptions) error {
 	return err
 }
 
-func (a *app) render(snap model.Snapshot, format string, o drawOptions) ([]byte, error) {
+func (a *app) render(snap model.Snapshot, f format, o drawOptions) ([]byte, error) {
 	w := model.Wire(snap)
-	frame := draw.Frame{Title: o.title, Subtitle: o.subtitle, Now: w}
-	switch format {
-	case "json":
-		return wiringJSON(w, snap)
-	case "svg":
-		if frame.Title == "" {
-			frame.Title = snap.Host
-		}
-		return svg.Render(draw.Draw(draw.Options{Expand: o.expand}, frame), svg.Options{Theme: svg.Theme(o.theme)}), nil
-	default:
-		to := term.Options{ASCII: format == "ascii", Expand: o.expand}
-		if o.output == "" {
-			to.Width, to.Color = width(a.out), wantsColour(a.out)
-		}
-		return []byte(term.Render(to, frame)[0]), nil
+	p := picture{snap: snap, frame: draw.Frame{Title: o.title, Subtitle: o.subtitle, Now: w}, layout: draw.Options{Expand: o.expand}, theme: svg.Theme(o.theme)}
+	if o.output == "" {
+		p.width, p.colour = width(a.out), wantsColour(a.out)
 	}
+	return f.render(p)
 }
 
 // wiringJSON is the wiring for other programs, with the snapshot that it was made from.

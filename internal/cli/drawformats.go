@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"drawbridge/internal/draw"
+	"drawbridge/internal/draw/dot"
+	"drawbridge/internal/draw/mermaid"
+	"drawbridge/internal/draw/svg"
+	"drawbridge/internal/draw/term"
+	"drawbridge/internal/draw/text"
+	"drawbridge/internal/model"
+)
+
+// picture is what a format renders.
+type picture struct {
+	snap   model.Snapshot
+	frame  draw.Frame // frame.Now is the wiring
+	layout draw.Options
+	theme  svg.Theme
+	width  int // of the terminal, 0 for none
+	colour bool
+}
+
+// heading is the picture's title, the host's name where none is given.
+func (p picture) heading() string {
+	if p.frame.Title != "" {
+		return p.frame.Title
+	}
+	return p.snap.Host
+}
+
+// scene is the picture laid out for a screen.
+func (p picture) scene() *draw.Scene {
+	p.frame.Title = p.heading()
+	return draw.Draw(p.layout, p.frame)
+}
+
+// format is one way to write a picture.
+type format struct {
+	name string
+	// endings of files, without the dot; the first is the usual one.
+	endings []string
+	what    string
+	render  func(picture) ([]byte, error)
+}
+
+// drawFormats are all formats: --format, -o FILE.ENDING, the help, the completion and
+// docs/pictures.md have them from here. The first is for a terminal.
+var drawFormats = []format{
+	{"terminal", []string{"txt"}, "box drawing for a terminal; the default", func(p picture) ([]byte, error) { return terminal(p, false), nil }},
+	{"ascii", nil, "the same in plain ASCII", func(p picture) ([]byte, error) { return terminal(p, true), nil }},
+	{"text", []string{"text"}, "a description in sentences, for screen readers and bug reports", func(p picture) ([]byte, error) {
+		return text.Render(p.heading(), p.frame.Now), nil
+	}},
+	{"svg", []string{"svg"}, "vector graphics, light and dark, printable", func(p picture) ([]byte, error) {
+		return svg.Render(p.scene(), svg.Options{Theme: p.theme}), nil
+	}},
+	{"mermaid", []string{"mmd", "mermaid"}, "a flowchart that GitHub and GitLab render", func(p picture) ([]byte, error) {
+		return mermaid.Render(p.frame.Now), nil
+	}},
+	{"dot", []string{"dot", "gv"}, "a graph for Graphviz", func(p picture) ([]byte, error) {
+		return dot.Render(p.heading(), p.frame.Now), nil
+	}},
+	{"json", []string{"json"}, "for other programs: the versioned wiring, and the snapshot it was made from", func(p picture) ([]byte, error) {
+		return wiringJSON(p.frame.Now, p.snap)
+	}},
+}
+
+func terminal(p picture, ascii bool) []byte {
+	return []byte(term.Render(term.Options{ASCII: ascii, Expand: p.layout.Expand, Width: p.width, Color: p.colour}, p.frame)[0])
+}
+
+func formatNames() []string {
+	var names []string
+	for _, f := range drawFormats {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// formatHelp is the table of formats for the help text.
+func formatHelp() string {
+	var b strings.Builder
+	for _, f := range drawFormats {
+		ending := ""
+		if len(f.endings) > 0 {
+			ending = "." + strings.Join(f.endings, " .")
+		}
+		fmt.Fprintf(&b, "  %-9s %-13s %s\n", f.name, ending, f.what)
+	}
+	return b.String()
+}
+
+// findFormat finds a format by its name, else by the ending of a file, else the one
+// for a terminal.
+func findFormat(name, file string) (format, error) {
+	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(file), "."))
+	for _, f := range drawFormats {
+		if name != "" && f.name == name || name == "" && slices.Contains(f.endings, ending) {
+			return f, nil
+		}
+	}
+	switch {
+	case name != "":
+		return format{}, fmt.Errorf("no picture format %q\n  hint: one of %s", name, strings.Join(formatNames(), ", "))
+	case ending != "":
+		return format{}, fmt.Errorf("%s: no picture format has the ending .%s\n  hint: --format with one of %s", file, ending, strings.Join(formatNames(), ", "))
+	}
+	return drawFormats[0], nil
+}
