@@ -25,6 +25,7 @@ need user-mode-linux linux.uml "demo test" "runs the virtual machine; without it
 need iproute2 ip "test bench" "the tests and benchmarks compare with what ip prints"
 need iputils-ping ping "test" "the tests of the pretend LAN ping with it"
 need tcpdump tcpdump "test" "the tests look at the pretend LAN's wire with it"
+need graphviz dot "test" "the tests let it read the graphs that we write"
 need bridge-utils brctl "bench" "compared with, as the classic way"
 [ -n "$missing" ] || exit 0
 

@@ -24,6 +24,7 @@ type drawOptions struct {
 	title    string
 	subtitle string
 	theme    string
+	scale    float64
 }
 
 func newDrawCommand(a *app) *cobra.Command {
@@ -54,7 +55,8 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 	cmd.Flags().StringSliceVar(&o.expand, "expand", nil, "draw every port of the bridge `NAME`, or of all, however many")
 	cmd.Flags().StringVar(&o.title, "title", "", "`TEXT` above the picture")
 	cmd.Flags().StringVar(&o.subtitle, "subtitle", "", "`TEXT` below the title")
-	cmd.Flags().StringVar(&o.theme, "theme", "", "light or dark for an svg; without it, what its viewer prefers")
+	cmd.Flags().StringVar(&o.theme, "theme", "", "light or dark; without it what the viewer prefers, for a png light")
+	cmd.Flags().Float64Var(&o.scale, "scale", 1, "pixels of a png for each of the picture's")
 	return cmd
 }
 
@@ -66,6 +68,9 @@ func (o drawOptions) formatOf() (format, error) {
 	}
 	if o.theme != "" && o.theme != string(svg.Light) && o.theme != string(svg.Dark) {
 		return format{}, withCode(exitUsage, fmt.Errorf("no theme %q\n  hint: light or dark", o.theme))
+	}
+	if o.scale < 0.1 || o.scale > 16 {
+		return format{}, withCode(exitUsage, fmt.Errorf("no scale %v\n  hint: from 0.1 to 16", o.scale))
 	}
 	return f, nil
 }
@@ -97,7 +102,7 @@ func (a *app) draw(ctx context.Context, o drawOptions) error {
 
 func (a *app) render(snap model.Snapshot, f format, o drawOptions) ([]byte, error) {
 	w := model.Wire(snap)
-	p := picture{snap: snap, frame: draw.Frame{Title: o.title, Subtitle: o.subtitle, Now: w}, layout: draw.Options{Expand: o.expand}, theme: svg.Theme(o.theme)}
+	p := picture{snap: snap, frame: draw.Frame{Title: o.title, Subtitle: o.subtitle, Now: w}, layout: draw.Options{Expand: o.expand}, theme: svg.Theme(o.theme), scale: o.scale}
 	if o.output == "" {
 		p.width, p.colour = width(a.out), wantsColour(a.out)
 	}

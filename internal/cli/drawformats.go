@@ -8,7 +8,9 @@ import (
 
 	"drawbridge/internal/draw"
 	"drawbridge/internal/draw/dot"
+	"drawbridge/internal/draw/html"
 	"drawbridge/internal/draw/mermaid"
+	"drawbridge/internal/draw/png"
 	"drawbridge/internal/draw/svg"
 	"drawbridge/internal/draw/term"
 	"drawbridge/internal/draw/text"
@@ -21,6 +23,7 @@ type picture struct {
 	frame  draw.Frame // frame.Now is the wiring
 	layout draw.Options
 	theme  svg.Theme
+	scale  float64
 	width  int // of the terminal, 0 for none
 	colour bool
 }
@@ -58,6 +61,12 @@ var drawFormats = []format{
 	}},
 	{"svg", []string{"svg"}, "vector graphics, light and dark, printable", func(p picture) ([]byte, error) {
 		return svg.Render(p.scene(), svg.Options{Theme: p.theme}), nil
+	}},
+	{"png", []string{"png"}, "pixels, of --theme and --scale", func(p picture) ([]byte, error) {
+		return png.Render(p.scene(), png.Options{Theme: p.theme, Scale: p.scale})
+	}},
+	{"html", []string{"html", "htm"}, "one page to look around in: pan, zoom, search, details; works offline", func(p picture) ([]byte, error) {
+		return html.Render(p.scene(), p.frame.Now, p.theme)
 	}},
 	{"mermaid", []string{"mmd", "mermaid"}, "a flowchart that GitHub and GitLab render", func(p picture) ([]byte, error) {
 		return mermaid.Render(p.frame.Now), nil

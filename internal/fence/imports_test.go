@@ -22,6 +22,8 @@ var folders = map[string][]string{
 	"internal/draw/svg":         {"internal/model", "internal/draw"},
 	"internal/draw/term":        {"internal/model", "internal/draw"},
 	"internal/draw/text":        {"internal/model", "internal/draw"},
+	"internal/draw/png":         {"internal/model", "internal/draw", "internal/draw/svg"}, // paints by its style sheet
+	"internal/draw/html":        {"internal/model", "internal/draw", "internal/draw/svg"}, // a page around it
 	"internal/draw/mermaid":     {"internal/model", "internal/draw"},
 	"internal/draw/dot":         {"internal/model", "internal/draw"},
 	"internal/draw/story":       {"internal/model", "internal/plan", "internal/draw", "internal/draw/svg", "internal/draw/term"},

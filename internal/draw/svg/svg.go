@@ -87,9 +87,10 @@ type writer struct {
 	ids map[string]int
 }
 
-// id makes a model's id fit to be an XML id and a CSS selector, and unique.
-func (w *writer) id(s string) string {
-	id := w.o.IDPrefix + strings.Map(func(r rune) rune {
+// ID makes a group's id fit to be an XML id and a CSS selector. Where two become the
+// same, the second one in the picture has "-2" after it.
+func ID(s string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
 			return r
@@ -99,6 +100,11 @@ func (w *writer) id(s string) string {
 			return '_'
 		}
 	}, s)
+}
+
+// id is the unique one of this picture.
+func (w *writer) id(s string) string {
+	id := w.o.IDPrefix + ID(s)
 	w.ids[id]++
 	if n := w.ids[id]; n > 1 {
 		return w.id(s + "-" + strconv.Itoa(n))
