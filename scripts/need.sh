@@ -26,6 +26,8 @@ need iproute2 ip "test bench" "the tests and benchmarks compare with what ip pri
 need iputils-ping ping "test" "the tests of the pretend LAN ping with it"
 need tcpdump tcpdump "test" "the tests look at the pretend LAN's wire with it"
 need graphviz dot "test" "the tests let it read the graphs that we write"
+need libxml2-utils xmllint "test" "the tests check with it that the SVG is well-formed"
+need librsvg2-bin rsvg-convert "test" "the tests let it render the SVG"
 need bridge-utils brctl "bench" "compared with, as the classic way"
 [ -n "$missing" ] || exit 0
 
