@@ -11,6 +11,7 @@ import (
 
 	"drawbridge/internal/draw"
 	"drawbridge/internal/draw/svg"
+	"drawbridge/internal/iproute"
 	"drawbridge/internal/model"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,7 @@ type drawOptions struct {
 	subtitle string
 	theme    string
 	scale    float64
+	source   pictureSource
 }
 
 func newDrawCommand(a *app) *cobra.Command {
@@ -36,6 +38,12 @@ func newDrawCommand(a *app) *cobra.Command {
 its two ends. Without -o the picture goes to the terminal. Nothing is changed, and no
 rights are needed; without root the processes of others that hold taps stay unknown.
 
+--ssh draws another machine: one connection of ssh(1), nothing is installed there, and only
+read. --from draws what somebody sent: a picture saved by --format json, or the text that
+'drawbridge draw --print-collector' (a shell script) printed there, or just the outputs of
+'ip -d -j addr', 'ip -j route' and the like in one file, a folder or a tar archive.
+--diff A B and --since FILE draw what changed between two such files, or since one.
+
 Formats, chosen by --format or by the ending of -o FILE:
 
 ` + formatHelp() + `
@@ -44,9 +52,15 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 		Example: `  drawbridge draw
   drawbridge draw -o host.svg
   drawbridge draw --all-namespaces --format ascii
+  drawbridge draw --ssh admin@198.18.0.5 -o far.svg
+  drawbridge draw --format json -o before.json; ...; drawbridge draw --since before.json
+  ip -d -j addr | drawbridge draw --from -
   drawbridge draw --format json | jq '.interfaces[] | select(.wire_end.in == "nothing").name'`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.draw(cmd.Context(), o) },
+		Args: o.source.arguments,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.source.second = strings.Join(args, "")
+			return a.draw(cmd.Context(), o)
+		},
 	}
 	cmd.Flags().StringVarP(&o.output, "output", "o", "", "write the picture to `FILE`; its ending tells the format")
 	cmd.Flags().StringVar(&o.format, "format", "", "one of "+strings.Join(formatNames(), ", "))
@@ -57,6 +71,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 	cmd.Flags().StringVar(&o.subtitle, "subtitle", "", "`TEXT` below the title")
 	cmd.Flags().StringVar(&o.theme, "theme", "", "light or dark; without it what the viewer prefers, for a png light")
 	cmd.Flags().Float64Var(&o.scale, "scale", 1, "pixels of a png for each of the picture's")
+	o.source.addFlags(cmd)
 	return cmd
 }
 
@@ -80,16 +95,15 @@ func (a *app) draw(ctx context.Context, o drawOptions) error {
 	if err != nil {
 		return err
 	}
-	s, err := a.open()
+	if o.source.collector {
+		_, err := a.out.Write([]byte(iproute.Collector))
+		return err
+	}
+	frame, snap, err := a.observed(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	snap, err := s.snapshot(ctx, o.all)
-	if err != nil {
-		return err
-	}
-	data, err := a.render(snap, f, o)
+	data, err := a.render(frame, snap, f, o)
 	if err != nil {
 		return err
 	}
@@ -100,9 +114,9 @@ func (a *app) draw(ctx context.Context, o drawOptions) error {
 	return err
 }
 
-func (a *app) render(snap model.Snapshot, f format, o drawOptions) ([]byte, error) {
-	w := model.Wire(snap)
-	p := picture{snap: snap, frame: draw.Frame{Title: o.title, Subtitle: o.subtitle, Now: w}, layout: draw.Options{Expand: o.expand}, theme: svg.Theme(o.theme), scale: o.scale}
+func (a *app) render(frame draw.Frame, snap model.Snapshot, f format, o drawOptions) ([]byte, error) {
+	frame.Title, frame.Subtitle = o.title, o.subtitle
+	p := picture{snap: snap, frame: frame, layout: draw.Options{Expand: o.expand}, theme: svg.Theme(o.theme), scale: o.scale}
 	if o.output == "" {
 		p.width, p.colour = width(a.out), wantsColour(a.out)
 	}

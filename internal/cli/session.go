@@ -99,16 +99,7 @@ func systemName() string {
 	if err != nil {
 		return ""
 	}
-	fields := map[string]string{}
-	for line := range strings.Lines(string(data)) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
-			fields[k] = strings.Trim(v, `"`)
-		}
-	}
-	if fields["PRETTY_NAME"] != "" {
-		return fields["PRETTY_NAME"]
-	}
-	return fields["NAME"]
+	return model.SystemName(string(data))
 }
 
 // options are the facts that a plan needs beside the snapshot.

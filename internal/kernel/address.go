@@ -15,13 +15,6 @@ import (
 
 const ifaProto = 0xb // IFA_PROTO, since Linux 5.18
 
-// The values of IFA_PROTO that the kernel itself sets (IFAPROT_*).
-const (
-	protoLoopback  = 1
-	protoRA        = 2
-	protoLinkLocal = 3
-)
-
 const forEver = ^uint32(0) // INFINITY_LIFE_TIME
 
 // rawAddress is one RTM_NEWADDR with the index of its link.
@@ -96,7 +89,7 @@ func parseAddress(b []byte) (rawAddress, error) {
 		a.Peer = netip.PrefixFrom(remote, bits)
 	}
 	a.Flags = parseAddressFlags(family, flags)
-	a.Origin = origin(a.Address, flags)
+	a.Origin = model.OriginOf(a.Address)
 	return a, err
 }
 
@@ -124,31 +117,6 @@ func settableFlags(f model.AddressFlags) uint32 {
 		}
 	}
 	return out
-}
-
-// origin tells where an address came from. IFA_PROTO says so since Linux 5.18; before,
-// and for user-space daemons that do not set it, its flags and lifetime tell.
-func origin(a model.Address, flags uint32) model.Origin {
-	is6 := a.Prefix.Addr().Is6()
-	switch {
-	case a.Protocol == protoLinkLocal:
-		return model.LinkLocal
-	case a.Protocol == protoRA, is6 && flags&(unix.IFA_F_MANAGETEMPADDR|unix.IFA_F_TEMPORARY) != 0:
-		return model.RA
-	case is6 && a.Prefix.Addr().IsLinkLocalUnicast() && a.Prefix.Bits() == 64 && a.Protocol == 0 && isInterfaceID(a.Prefix.Addr()):
-		return model.LinkLocal
-	case a.Lifetime != nil && a.Lifetime.Valid != forEver:
-		return model.DHCP
-	default:
-		return model.Static
-	}
-}
-
-// isInterfaceID: the kernel's own link-local addresses are EUI-64 (ff:fe in the middle,
-// RFC 4291 appendix A); one that a person chose seldom is.
-func isInterfaceID(a netip.Addr) bool {
-	b := a.As16()
-	return b[11] == 0xff && b[12] == 0xfe
 }
 
 // encodeAddress writes an RTM_NEWADDR or RTM_DELADDR.

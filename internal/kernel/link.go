@@ -203,6 +203,9 @@ func (l *rawLink) setKind(i linkInfo) {
 		l.VRFTable = attrU32(i.data, unix.IFLA_VRF_TABLE)
 	case model.VXLAN, model.Geneve, model.GRE, model.Gretap, model.IPIP, model.SIT:
 		l.Tunnel = parseTunnel(l.Kind, i.data)
+		if l.lower == 0 && l.Kind == model.VXLAN {
+			l.lower = int(attrU32(i.data, unix.IFLA_VXLAN_LINK))
+		}
 	}
 	if i.slaveKind == "bridge" {
 		l.Port = parsePort(i.slaveData)

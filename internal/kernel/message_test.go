@@ -23,9 +23,9 @@ func TestAddressRoundTrip(t *testing.T) {
 			Origin: model.DHCP, Lifetime: &model.Lifetime{Valid: 100, Preferred: 50}},
 		{Prefix: netip.MustParsePrefix("2001:db8::5/64"), Scope: "global", Origin: model.Static,
 			Flags: model.AddressFlags{NoDAD: true, NoPrefixRoute: true, HomeAddress: true, Autojoin: true}},
-		{Prefix: netip.MustParsePrefix("2001:db8::5/64"), Scope: "global", Origin: model.RA, Protocol: protoRA,
+		{Prefix: netip.MustParsePrefix("2001:db8::5/64"), Scope: "global", Origin: model.RA, Protocol: model.ProtocolRA,
 			Flags: model.AddressFlags{ManageTemp: true}, Lifetime: &model.Lifetime{Valid: 100, Preferred: 0}},
-		{Prefix: netip.MustParsePrefix("fe80::5/64"), Scope: "link", Origin: model.LinkLocal, Protocol: protoLinkLocal},
+		{Prefix: netip.MustParsePrefix("fe80::5/64"), Scope: "link", Origin: model.LinkLocal, Protocol: model.ProtocolLinkLocal},
 	} {
 		m, err := encodeAddress(unix.RTM_NEWADDR, 0, want, 3)
 		if err != nil {

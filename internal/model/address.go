@@ -57,6 +57,37 @@ type AddressFlags struct {
 	Autojoin      bool `json:"autojoin,omitempty"`
 }
 
+// The values of IFA_PROTO that the kernel itself sets (IFAPROT_*).
+const (
+	ProtocolRA        = 2
+	ProtocolLinkLocal = 3
+)
+
+// OriginOf tells where an address came from. IFA_PROTO says so since Linux 5.18; before,
+// and for user-space daemons that do not set it, its flags and lifetime tell.
+func OriginOf(a Address) Origin {
+	is6 := a.Prefix.Addr().Is6()
+	switch {
+	case a.Protocol == ProtocolLinkLocal:
+		return LinkLocal
+	case a.Protocol == ProtocolRA, is6 && (a.Flags.ManageTemp || a.Flags.Temporary):
+		return RA
+	case is6 && a.Prefix.Addr().IsLinkLocalUnicast() && a.Prefix.Bits() == 64 && a.Protocol == 0 && isInterfaceID(a.Prefix.Addr()):
+		return LinkLocal
+	case a.Lifetime != nil && a.Lifetime.Valid != ^uint32(0): // INFINITY_LIFE_TIME
+		return DHCP
+	default:
+		return Static
+	}
+}
+
+// isInterfaceID: the kernel's own link-local addresses are EUI-64 (ff:fe in the middle,
+// RFC 4291 appendix A); one that a person chose seldom is.
+func isInterfaceID(a netip.Addr) bool {
+	b := a.As16()
+	return b[11] == 0xff && b[12] == 0xfe
+}
+
 // Status is ok, tentative or deprecated; "misplaced" is added by the wiring, which
 // knows whether the link is a port.
 func (a Address) Status() string {

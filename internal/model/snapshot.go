@@ -35,6 +35,18 @@ type Snapshot struct {
 	Machines []Machine `json:"machines,omitempty"`
 }
 
+// SystemName is the distribution's name and version by the text of os-release(5), ""
+// if it does not say.
+func SystemName(osRelease string) string {
+	fields := map[string]string{}
+	for line := range strings.Lines(osRelease) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			fields[k] = strings.Trim(v, `"`)
+		}
+	}
+	return cmp.Or(fields["PRETTY_NAME"], fields["NAME"])
+}
+
 // Namespace is one network namespace: one kernel stack with all that is in it.
 type Namespace struct {
 	// Name is "" for the namespace that was asked for; see [Ref].

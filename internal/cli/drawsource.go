@@ -1,0 +1,236 @@
+package cli
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"drawbridge/internal/draw"
+	"drawbridge/internal/iproute"
+	"drawbridge/internal/model"
+
+	"github.com/spf13/cobra"
+)
+
+// pictureSource says what a picture is made of: the live host, where nothing is set.
+type pictureSource struct {
+	from, ssh    string
+	since        string
+	diff, second string
+	collector    bool
+}
+
+func (p *pictureSource) addFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&p.from, "from", "", "draw what `FILE` holds (a folder, a tar, - for the standard input)")
+	cmd.Flags().StringVar(&p.ssh, "ssh", "", "draw the machine `USER@HOST`, by one connection of ssh")
+	cmd.Flags().StringVar(&p.diff, "diff", "", "draw the changes from `A` to the file that follows: --diff A B")
+	cmd.Flags().StringVar(&p.since, "since", "", "draw what changed since `FILE` was saved")
+	cmd.Flags().BoolVar(&p.collector, "print-collector", false, "print the shell script that collects for --from what --ssh collects")
+	cmd.MarkFlagsMutuallyExclusive("from", "ssh", "diff", "print-collector")
+	cmd.MarkFlagsMutuallyExclusive("since", "diff")
+	for _, far := range []string{"from", "ssh", "diff"} {
+		cmd.MarkFlagsMutuallyExclusive(far, "all-namespaces")
+	}
+}
+
+// arguments: --diff takes a second file, and nothing else takes any.
+func (p *pictureSource) arguments(cmd *cobra.Command, args []string) error {
+	switch {
+	case p.diff == "":
+		return noArguments(cmd, args)
+	case len(args) != 1:
+		return withCode(exitUsage, fmt.Errorf("--diff takes two files, and there are %d\n  hint: drawbridge draw --diff before.json after.json", 1+len(args)))
+	}
+	return nil
+}
+
+// observed is what is to be drawn, with its changes where two states are compared, and
+// the snapshot that it was made from.
+func (a *app) observed(ctx context.Context, o drawOptions) (draw.Frame, model.Snapshot, error) {
+	var before *model.Snapshot
+	if first := o.source.since + o.source.diff; first != "" {
+		s, err := a.load(first)
+		if err != nil {
+			return draw.Frame{}, s, err
+		}
+		before = &s
+	}
+	now, err := a.now(ctx, o)
+	if err != nil {
+		return draw.Frame{}, now, err
+	}
+	frame := draw.Frame{Now: model.Wire(now)}
+	if before != nil {
+		was := model.Wire(*before)
+		frame.Before, frame.Now = &was, model.Compare(was, frame.Now)
+	}
+	return frame, now, nil
+}
+
+func (a *app) now(ctx context.Context, o drawOptions) (model.Snapshot, error) {
+	switch {
+	case o.source.diff != "":
+		return a.load(o.source.second)
+	case o.source.from != "":
+		return a.load(o.source.from)
+	case o.source.ssh != "":
+		return a.collect(ctx, o.source.ssh)
+	}
+	s, err := a.open()
+	if err != nil {
+		return model.Snapshot{}, err
+	}
+	defer s.close()
+	return s.snapshot(ctx, o.all)
+}
+
+// load reads a saved picture or a bundle, and says what it lacks.
+func (a *app) load(path string) (model.Snapshot, error) {
+	files, err := readFiles(path, a.in)
+	if err != nil {
+		return model.Snapshot{}, withCode(exitUsage, fmt.Errorf("%s: %w", path, err))
+	}
+	s, err := a.read(files)
+	if err != nil {
+		return s, withCode(exitUsage, fmt.Errorf("%s: %w\n  hint: save a picture with 'drawbridge draw --format json', or run the script of 'drawbridge draw --print-collector' there", path, err))
+	}
+	return s, nil
+}
+
+func (a *app) read(files []iproute.File) (model.Snapshot, error) {
+	if len(files) == 1 && bytes.HasPrefix(bytes.TrimSpace(files[0].Data), []byte("{")) {
+		return savedSnapshot(files[0].Data)
+	}
+	s, missing, err := iproute.Read(files...)
+	for _, m := range missing {
+		fmt.Fprintf(a.err, "note: there is nothing about %s\n", m)
+	}
+	return s, err
+}
+
+// savedSnapshot reads what wiringJSON wrote. The wiring in it is left alone: it is made
+// anew from the snapshot.
+func savedSnapshot(data []byte) (model.Snapshot, error) {
+	var saved struct {
+		Version  *int            `json:"version"`
+		Snapshot *model.Snapshot `json:"snapshot"`
+	}
+	if err := json.Unmarshal(data, &saved); err != nil {
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			line := 1 + bytes.Count(data[:min(int(syntax.Offset), len(data))], []byte("\n"))
+			return model.Snapshot{}, fmt.Errorf("line %d, byte %d: %w", line, syntax.Offset, err)
+		}
+		return model.Snapshot{}, err
+	}
+	switch {
+	case saved.Version == nil || saved.Snapshot == nil:
+		return model.Snapshot{}, errors.New("it has no version and snapshot, as a saved picture has")
+	case *saved.Version != model.WiringVersion:
+		return model.Snapshot{}, fmt.Errorf("it is of version %d, and this program reads version %d", *saved.Version, model.WiringVersion)
+	}
+	return *saved.Snapshot, nil
+}
+
+// longestBundle is more than a host with 10,000 ports takes, in bytes.
+const longestBundle = 256 << 20
+
+// readFiles reads a file, a folder of files, a tar archive, or the standard input.
+func readFiles(path string, in io.Reader) ([]iproute.File, error) {
+	if path == "-" {
+		data, err := io.ReadAll(io.LimitReader(in, longestBundle))
+		return []iproute.File{{Data: data}}, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	if info.IsDir() {
+		return readFolder(os.DirFS(path))
+	}
+	if info.Size() > longestBundle {
+		return nil, fmt.Errorf("it has %d MB; the most that is read is %d MB", info.Size()>>20, longestBundle>>20)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	name := strings.TrimSuffix(path, ".gz")
+	if strings.HasSuffix(name, ".tgz") || bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
+		z, err := gzip.NewReader(bytes.NewReader(data))
+		if err != nil {
+			return nil, err
+		}
+		if data, err = io.ReadAll(io.LimitReader(z, longestBundle)); err != nil {
+			return nil, err
+		}
+	}
+	if strings.HasSuffix(name, ".tar") || strings.HasSuffix(name, ".tgz") {
+		return readArchive(bytes.NewReader(data))
+	}
+	return []iproute.File{{Name: filepath.Base(name), Data: data}}, nil
+}
+
+func readFolder(dir fs.FS) ([]iproute.File, error) {
+	var files []iproute.File
+	err := fs.WalkDir(dir, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := fs.ReadFile(dir, name)
+		files = append(files, iproute.File{Name: name, Data: data})
+		return err
+	})
+	return files, err
+}
+
+func readArchive(r io.Reader) ([]iproute.File, error) {
+	var files []iproute.File
+	for t := tar.NewReader(r); ; {
+		h, err := t.Next()
+		if err == io.EOF {
+			return files, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		data, err := io.ReadAll(io.LimitReader(t, longestBundle))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, iproute.File{Name: h.Name, Data: data})
+	}
+}
+
+// collect runs the collector on another machine. ssh may ask for what it needs: its
+// terminal is the user's.
+func (a *app) collect(ctx context.Context, host string) (model.Snapshot, error) {
+	ssh, err := exec.LookPath("ssh")
+	if err != nil {
+		return model.Snapshot{}, fmt.Errorf("--ssh: %w\n  hint: install ssh (Debian: openssh-client)", err)
+	}
+	var out, said bytes.Buffer
+	cmd := exec.CommandContext(ctx, ssh, "-T", "--", host, "sh -s")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(iproute.Collector), &out, io.MultiWriter(a.err, &said)
+	if err := cmd.Run(); err != nil {
+		return model.Snapshot{}, fmt.Errorf("ssh %s: %w\n  hint: does 'ssh %s ip link' work?", host, err, host)
+	}
+	s, err := a.read([]iproute.File{{Data: out.Bytes()}})
+	if err != nil {
+		return s, fmt.Errorf("%s: %w\n  hint: are ip and bridge (iproute2, 4.20 or later) installed there?", host, err)
+	}
+	return s, nil
+}

@@ -1,0 +1,9 @@
+package iproute
+
+import _ "embed"
+
+// Collector is a POSIX shell script that prints a bundle of the host that it runs on. It
+// reads only, and needs nothing but ip, bridge and /proc.
+//
+//go:embed collect.sh
+var Collector string
