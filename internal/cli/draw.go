@@ -65,7 +65,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 	cmd.Flags().StringVarP(&o.output, "output", "o", "", "write the picture to `FILE`; its ending tells the format")
 	cmd.Flags().StringVar(&o.format, "format", "", "one of "+strings.Join(formatNames(), ", "))
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))
-	cmd.Flags().BoolVar(&o.all, "all-namespaces", false, "draw every network namespace of /run/netns as well")
+	cmd.Flags().BoolVar(&o.all, "all-namespaces", false, "draw every other network namespace as well: those of /run/netns, containers, pods")
 	cmd.Flags().StringSliceVar(&o.expand, "expand", nil, "draw every port of the bridge `NAME`, or of all, however many")
 	cmd.Flags().StringVar(&o.title, "title", "", "`TEXT` above the picture")
 	cmd.Flags().StringVar(&o.subtitle, "subtitle", "", "`TEXT` below the title")

@@ -38,7 +38,7 @@ func (p *pictureSource) addFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&p.collector, "print-collector", false, "print the shell script that collects for --from what --ssh collects")
 	cmd.MarkFlagsMutuallyExclusive("from", "ssh", "diff", "print-collector")
 	cmd.MarkFlagsMutuallyExclusive("since", "diff")
-	for _, far := range []string{"from", "ssh", "diff"} {
+	for _, far := range []string{"from", "diff"} {
 		cmd.MarkFlagsMutuallyExclusive(far, "all-namespaces")
 	}
 }
@@ -84,14 +84,18 @@ func (a *app) now(ctx context.Context, o drawOptions) (model.Snapshot, error) {
 	case o.source.from != "":
 		return a.load(o.source.from)
 	case o.source.ssh != "":
-		return a.collect(ctx, o.source.ssh)
+		return a.collect(ctx, o.source.ssh, o.all)
 	}
 	s, err := a.open()
 	if err != nil {
 		return model.Snapshot{}, err
 	}
 	defer s.close()
-	return s.snapshot(ctx, o.all)
+	snap, err := s.snapshot(ctx, o.all)
+	if snap.Unseen > 0 {
+		fmt.Fprintf(a.err, "note: %d processes of others may not be looked at: as root, their namespaces are drawn too\n", snap.Unseen)
+	}
+	return snap, err
 }
 
 // load reads a saved picture or a bundle, and says what it lacks.
@@ -217,13 +221,17 @@ func readArchive(r io.Reader) ([]iproute.File, error) {
 
 // collect runs the collector on another machine. ssh may ask for what it needs: its
 // terminal is the user's.
-func (a *app) collect(ctx context.Context, host string) (model.Snapshot, error) {
+func (a *app) collect(ctx context.Context, host string, all bool) (model.Snapshot, error) {
 	ssh, err := exec.LookPath("ssh")
 	if err != nil {
 		return model.Snapshot{}, fmt.Errorf("--ssh: %w\n  hint: install ssh (Debian: openssh-client)", err)
 	}
 	var out, said bytes.Buffer
-	cmd := exec.CommandContext(ctx, ssh, "-T", "--", host, "sh -s")
+	shell := "sh -s"
+	if all {
+		shell += " all"
+	}
+	cmd := exec.CommandContext(ctx, ssh, "-T", "--", host, shell)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(iproute.Collector), &out, io.MultiWriter(a.err, &said)
 	if err := cmd.Run(); err != nil {
 		return model.Snapshot{}, fmt.Errorf("ssh %s: %w\n  hint: does 'ssh %s ip link' work?", host, err, host)

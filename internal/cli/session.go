@@ -78,7 +78,7 @@ func (s *session) snapshot(ctx context.Context, all bool) (model.Snapshot, error
 	snap := model.Snapshot{Host: s.name, System: systemName()}
 	var err error
 	if all {
-		snap.Namespaces, err = kernel.ObserveAll(ctx, s.kernel)
+		snap.Namespaces, snap.Unseen, err = kernel.ObserveAll(ctx, s.kernel)
 	} else {
 		snap.Namespaces = make([]model.Namespace, 1)
 		snap.Namespaces[0], err = s.kernel.Observe(ctx)

@@ -36,6 +36,7 @@ const (
 	partBridgeLink = "bridge -d -j link"
 	partVLAN       = "bridge -d -j vlan"
 	partFDB        = "bridge -d -j fdb"
+	partNetns      = "ip -j netns list"
 	partHostname   = "hostname"
 	partSystem     = "os-release"
 	partSysctl     = "sysctl"
@@ -112,7 +113,9 @@ func Read(files ...File) (s model.Snapshot, missing []string, err error) {
 		return s, nil, fmt.Errorf("%w: there is no output of 'ip -d -j link' or 'ip -d -j addr' in it", ErrNotBundle)
 	}
 	s.Host, s.System = spaces[0].host(), model.SystemName(spaces[0].text(partSystem))
-	pairVeths(&s, spaces)
+	if err := pairVeths(&s, spaces); err != nil {
+		return s, nil, err
+	}
 	s.Sort()
 	return s, missing, nil
 }
@@ -210,6 +213,8 @@ func partOf(words []string) string {
 			return pick(partRoute, partRoute6)
 		case object == "rule" || object == "ru":
 			return pick(partRule, partRule6)
+		case object == "netns":
+			return partNetns
 		case is("neighbour"), is("neighbor"):
 			return partNeighbour
 		}
@@ -292,6 +297,8 @@ func partByKeys(rows []map[string]json.RawMessage) string {
 			return partVLAN
 		case has("ifname", "state", "cost"), has("ifname", "state", "priority"):
 			return partBridgeLink
+		case has("name", "id"):
+			return partNetns
 		case has("mac"):
 			return partFDB
 		case has("priority", "src"), has("priority", "srclen"):

@@ -1,4 +1,5 @@
 # Prints how this host's network is wired, for "drawbridge draw --from -". It only reads.
+# "all" as its argument: every network namespace of /run/netns as well.
 # It needs ip and bridge (iproute2, 4.20 or later) and /proc.
 PATH=$PATH:/usr/sbin:/sbin
 run() {
@@ -43,6 +44,8 @@ cat /etc/os-release 2>/dev/null
 every
 sysctls
 holders
+[ "$1" = all ] || exit 0
+run ip -j netns list # by which id this namespace knows the others
 ip netns list 2>/dev/null | while read -r name _; do
 	[ "/run/netns/$name" -ef /proc/self/ns/net ] && continue # this one, by its name
 	echo "### netns $name"

@@ -230,28 +230,51 @@ func groupNumber(s string) uint32 {
 	return uint32(n)
 }
 
-// pairVeths finds the halves of pairs that are in two namespaces: each tells the index
-// of the other, and that it is elsewhere.
-func pairVeths(s *model.Snapshot, spaces []*namespace) {
-	type half struct{ space, index, peer int }
+// half is one half of a veth pair that is across namespaces, with the other's index.
+type half struct{ space, index, peer int }
+
+// pairVeths finds the halves of pairs that are in two namespaces. Each tells the index of
+// the other, and by which id its namespace knows the other's; what the ids of the first
+// namespace mean is told by "ip netns list". Without that, two halves are a pair if no
+// others tell the same two indexes.
+func pairVeths(s *model.Snapshot, spaces []*namespace) error {
+	ids, err := rows[struct {
+		Name string `json:"name"`
+		ID   *int   `json:"id"`
+	}](spaces[0], partNetns)
+	if err != nil {
+		return err
+	}
 	halves := map[half]string{}
 	for i, ns := range spaces {
 		for _, r := range ns.far {
 			halves[half{i, r.Index, r.LinkIndex}] = r.Name
 		}
 	}
-	for i, ns := range spaces {
-		for _, r := range ns.far {
-			var found []model.Ref
-			for j := range spaces {
-				if name, ok := halves[half{j, r.LinkIndex, r.Index}]; ok && j != i {
-					found = append(found, model.Ref{Namespace: spaces[j].name, Name: name})
-				}
-			}
-			// By chance two pairs can have the same two indexes: then nothing is said.
-			if l := s.Namespaces[i].Link(r.Name); l != nil && len(found) == 1 {
-				l.Peer = &found[0]
+	pair := func(i int, name string, j int, peer string) {
+		a, b := s.Namespaces[i].Link(name), s.Namespaces[j].Link(peer)
+		a.Peer, b.Peer = &model.Ref{Namespace: spaces[j].name, Name: peer}, &model.Ref{Namespace: spaces[i].name, Name: name}
+	}
+	for _, id := range ids {
+		j := slices.IndexFunc(spaces, func(n *namespace) bool { return n.name == id.Name })
+		for _, r := range spaces[0].far {
+			if peer, ok := halves[half{j, r.LinkIndex, r.Index}]; ok && id.ID != nil && *id.ID == *r.NetNSID {
+				pair(0, r.Name, j, peer)
 			}
 		}
 	}
+	for i, ns := range spaces {
+		for _, r := range ns.far {
+			var others []int
+			for j := range spaces {
+				if _, ok := halves[half{j, r.LinkIndex, r.Index}]; ok && j != i && *s.Namespaces[j].Link(halves[half{j, r.LinkIndex, r.Index}]).Peer == (model.Ref{}) {
+					others = append(others, j)
+				}
+			}
+			if len(others) == 1 && *s.Namespaces[i].Link(r.Name).Peer == (model.Ref{}) {
+				pair(i, r.Name, others[0], halves[half{others[0], r.LinkIndex, r.Index}])
+			}
+		}
+	}
+	return nil
 }

@@ -75,7 +75,7 @@ func TestTheCollectorSeesWhatTheKernelSays(t *testing.T) {
 	var live, far model.Namespace
 	for range 50 { // until addresses and carriers have settled
 		before := host.Look().Clone()
-		bundle := run("sh", "-c", iproute.Collector)
+		bundle := run("sh", "-c", iproute.Collector, "sh", "all")
 		live = host.Look().Clone()
 		unsaid(&before)
 		unsaid(&live)
@@ -131,7 +131,7 @@ var pointers = cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a ==
 func TestPairsAcrossNamespaces(t *testing.T) {
 	host, other := testnet.New(t), testnet.New(t)
 	host.Veth("v0", other, "v1")
-	out, err := exec.Command("ip", "netns", "exec", host.Name(), "sh", "-c", iproute.Collector).Output()
+	out, err := exec.Command("ip", "netns", "exec", host.Name(), "sh", "-c", iproute.Collector, "sh", "all").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestPairsAcrossNamespaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer k.Close()
-	all, err := kernel.ObserveAll(context.Background(), k)
+	all, _, err := kernel.ObserveAll(context.Background(), k)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -16,9 +15,8 @@ import (
 type farKey struct{ nsid, index int }
 
 // resolveFar names the far ends of veths and the lower links in other namespaces. A
-// namespace is called by its name in /run/netns, else pid:N after the first process in
-// it, else nsid:N with no link's
-// name: unresolved.
+// namespace is called by its name in /run/netns, else by the container that it is, else
+// nsid:N with no link's name: unresolved.
 func (k *Kernel) resolveFar(links []rawLink, v view) map[farKey]model.Ref {
 	wanted := map[int]bool{}
 	var keys []farKey
@@ -74,16 +72,12 @@ func (k *Kernel) nameNamespaces(wanted map[int]bool, v view) map[int]string {
 	if len(out) == len(wanted) {
 		return out
 	}
-	seen := map[uint64]bool{k.inode: true}
-	pids, _ := processes()
-	for _, pid := range pids {
-		path := filepath.Join("/proc", strconv.Itoa(pid), "ns/net")
-		inode, err := inodeOfPath(path)
-		if err != nil || seen[inode] {
-			continue
-		}
-		seen[inode] = true
-		try(path, "pid:"+strconv.Itoa(pid))
+	dwellings := v.dwellings
+	if dwellings == nil {
+		dwellings, _ = findDwellings(map[uint64]bool{k.inode: true, v.asked.inode: true})
+	}
+	for _, d := range dwellings {
+		try(d.path, d.name)
 		if len(out) == len(wanted) {
 			break
 		}

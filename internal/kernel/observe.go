@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -27,6 +28,8 @@ type view struct {
 	self string
 	// asked is the namespace that asked: its name is "".
 	asked *Kernel
+	// dwellings are the namespaces without a name in /run/netns, where they were looked for.
+	dwellings []dwelling
 }
 
 // Observe reads everything that the model knows of the namespace. It reads again when
@@ -35,34 +38,52 @@ func (k *Kernel) Observe(ctx context.Context) (model.Namespace, error) {
 	return k.observe(ctx, view{asked: k})
 }
 
-// ObserveAll observes k's namespace, then every other one of /run/netns. Names in all
-// of them are as k's namespace sees them.
-func ObserveAll(ctx context.Context, k *Kernel) ([]model.Namespace, error) {
-	here, err := k.Observe(ctx)
+// ObserveAll observes k's namespace, then every other one that has a name in /run/netns
+// or a process in it. Names in all of them are as k's namespace sees them. unseen counts
+// the processes that may not be looked at.
+func ObserveAll(ctx context.Context, k *Kernel) (all []model.Namespace, unseen int, err error) {
+	named, err := ListNamespaces()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	out := []model.Namespace{here}
-	names, err := ListNamespaces()
+	known := map[uint64]bool{k.inode: true}
+	for _, name := range named {
+		if inode, err := inodeOfPath(filepath.Join(netnsDir, name)); err == nil {
+			known[inode] = true
+		}
+	}
+	v := view{asked: k}
+	v.dwellings, unseen = findDwellings(known)
+	here, err := k.observe(ctx, v)
 	if err != nil {
-		return nil, err
+		return nil, unseen, err
 	}
+	all = []model.Namespace{here}
 	seen := map[uint64]bool{k.inode: true}
-	for _, name := range names {
-		n, inode, err := observeNamed(ctx, name, k, seen)
+	for _, name := range named {
+		n, inode, err := v.observeAt(ctx, filepath.Join(netnsDir, name), name, seen)
 		if err != nil {
-			return nil, err
+			return nil, unseen, fmt.Errorf("network namespace %s: %w", name, err)
 		}
 		if !seen[inode] {
 			seen[inode] = true
-			out = append(out, n)
+			all = append(all, n)
 		}
 	}
-	return out, nil
+	for _, d := range v.dwellings {
+		n, inode, err := v.observeAt(ctx, d.path, d.name, seen)
+		if err != nil || inode != d.inode {
+			continue // its last process has ended, or it may not be entered
+		}
+		n.Container = &d.is
+		all = append(all, n)
+	}
+	return all, unseen, nil
 }
 
-func observeNamed(ctx context.Context, name string, asked *Kernel, seen map[uint64]bool) (model.Namespace, uint64, error) {
-	o, err := OpenNamed(name)
+// observeAt observes the namespace at path, if it is not seen yet.
+func (v view) observeAt(ctx context.Context, path, name string, seen map[uint64]bool) (model.Namespace, uint64, error) {
+	o, err := OpenPath(path)
 	if err != nil {
 		return model.Namespace{}, 0, err
 	}
@@ -70,11 +91,9 @@ func observeNamed(ctx context.Context, name string, asked *Kernel, seen map[uint
 	if seen[o.inode] { // two names of one namespace
 		return model.Namespace{}, o.inode, nil
 	}
-	n, err := o.observe(ctx, view{self: name, asked: asked})
-	if err != nil {
-		return n, o.inode, fmt.Errorf("network namespace %s: %w", name, err)
-	}
-	return n, o.inode, nil
+	v.self = name
+	n, err := o.observe(ctx, v)
+	return n, o.inode, err
 }
 
 func (k *Kernel) observe(ctx context.Context, v view) (model.Namespace, error) {

@@ -133,7 +133,7 @@ func TestVethPeersAcrossNamespaces(t *testing.T) {
 	if peer == nil || *peer != (model.Ref{Namespace: b.Name(), Name: "port"}) {
 		t.Errorf("peer of eth0: %v", peer)
 	}
-	all, err := kernel.ObserveAll(t.Context(), a.Kernel)
+	all, _, err := kernel.ObserveAll(t.Context(), a.Kernel)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,8 @@ import (
 )
 
 // Ref names an object by namespace and name. The namespace is "" for the one
-// that was asked for, else its name in /run/netns, or "pid:N" where it has none.
+// that was asked for, else its name in /run/netns, or RUNTIME:NAME of the container
+// whose it is ("docker:web").
 type Ref struct {
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
@@ -31,6 +32,8 @@ type Snapshot struct {
 	System string `json:"system,omitempty"`
 	// Namespaces: first the one that was asked for, the others by name.
 	Namespaces []Namespace `json:"namespaces"`
+	// Unseen counts the processes that may not be looked at: what is theirs is missing.
+	Unseen int `json:"unseen,omitempty"`
 	// Machines hold the wire ends of taps or veths of these namespaces.
 	Machines []Machine `json:"machines,omitempty"`
 }
@@ -50,7 +53,9 @@ func SystemName(osRelease string) string {
 // Namespace is one network namespace: one kernel stack with all that is in it.
 type Namespace struct {
 	// Name is "" for the namespace that was asked for; see [Ref].
-	Name       string      `json:"name"`
+	Name string `json:"name"`
+	// Container tells whose it is, where /run/netns does not name it.
+	Container  *Container  `json:"container,omitempty"`
 	Links      []Link      `json:"links"`
 	Addresses  []Address   `json:"addresses"`
 	Routes     []Route     `json:"routes"`
@@ -63,6 +68,18 @@ type Namespace struct {
 	// Settings are the sysctls below /proc/sys/net that matter here, by path:
 	// "ipv4/ip_forward", "ipv4/conf/eth0/rp_filter". Values as the kernel prints them.
 	Settings map[string]string `json:"settings,omitempty"`
+}
+
+// Container is what the processes of a namespace are, as their control group and host
+// name tell: no daemon is asked.
+type Container struct {
+	// Runtime is docker, podman, containerd, pod (of Kubernetes), lxc, nspawn or service
+	// (of systemd), "" for plain processes.
+	Runtime string `json:"runtime,omitempty"`
+	// Name is the host name inside, the short id, or the first process's name.
+	Name    string `json:"name"`
+	ID      string `json:"id,omitempty"`
+	Command string `json:"command,omitempty"` // /proc/PID/comm of the first process
 }
 
 // Masquerade is source NAT to the address of the interface that a packet leaves by.

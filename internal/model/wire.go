@@ -116,8 +116,11 @@ func stackID(ns *Namespace, first bool) string {
 func (b *wirer) addStack(ns *Namespace, first bool) {
 	id := stackID(ns, first)
 	st := Stack{ID: id, Name: ns.Name, Kind: "namespace", Forwards: ns.Forwards()}
-	if first {
+	switch {
+	case first:
 		st.Name, st.Kind, st.System = b.s.Host, "host", b.s.System
+	case ns.Container != nil:
+		st.Name, st.Kind, st.System = ns.Container.describe()
 	}
 	b.defaults[id] = ns.DefaultRoute()
 	b.w.Stacks = append(b.w.Stacks, st)
@@ -125,6 +128,24 @@ func (b *wirer) addStack(ns *Namespace, first bool) {
 		if l.Kind == VRF {
 			b.w.Stacks = append(b.w.Stacks, Stack{ID: "vrf:" + Ref{ns.Name, l.Name}.String(), Name: l.Name, Kind: "vrf", Parent: id})
 		}
+	}
+}
+
+// describe is a stack's name and kind, and by what it is run.
+func (c *Container) describe() (name, kind, system string) {
+	switch c.Runtime {
+	case "":
+		return c.Name, "process", ""
+	case "service":
+		return c.Name, "process", "systemd service"
+	case "pod":
+		return c.Name, "container", "Kubernetes pod"
+	case "lxc":
+		return c.Name, "container", "LXC"
+	case "nspawn":
+		return c.Name, "container", "systemd-nspawn"
+	default: // docker, podman, containerd: by their own names
+		return c.Name, "container", strings.ToUpper(c.Runtime[:1]) + c.Runtime[1:]
 	}
 }
 
