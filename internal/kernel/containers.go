@@ -90,11 +90,17 @@ var runtimes = []struct {
 	{"service", regexp.MustCompile(`/system\.slice/(?:.*/)?([^/]+)\.service`)},
 }
 
+// kthreadd is the parent of all kernel threads (init/main.c, rest_init).
+const kthreadd = 2
+
 // containerOf tells what a process is in: by its control group, and by the host name of
 // its UTS namespace where that is not ours.
 func containerOf(pid int) model.Container {
 	groups, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cgroup"))
 	c := model.Container{Command: command(pid)}
+	if pid == kthreadd {
+		c.Command = "init" // the namespace that the machine was booted with
+	}
 	c.Runtime, c.ID = runtimeOf(string(groups))
 	switch c.Runtime {
 	case "lxc", "nspawn", "service":

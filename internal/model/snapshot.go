@@ -24,6 +24,13 @@ func (r Ref) String() string {
 	return r.Namespace + "/" + r.Name
 }
 
+// inContainer tells whether the object is in a container's namespace, not in that of a
+// plain process, which may be anything: a lab's LAN, for one.
+func (r Ref) inContainer() bool {
+	runtime, _, named := strings.Cut(r.Namespace, ":")
+	return named && runtime != "process" && runtime != "nsid"
+}
+
 // Snapshot is the observed state of a machine's network.
 type Snapshot struct {
 	// Host is the machine's host name, or the name of the namespace asked for.

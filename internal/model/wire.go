@@ -248,7 +248,7 @@ func (b *wirer) vethEnd(ref Ref, l *Link) End {
 	switch {
 	case !l.Carrier:
 		return End{In: InNothing}
-	case l.Master != "" && !b.carriesDefault(ref):
+	case l.Master != "" && !b.carriesDefault(ref), l.Peer != nil && l.Peer.inContainer():
 		return b.cable(ref.String())
 	default:
 		return b.lan(ref)
