@@ -26,6 +26,7 @@ type drawOptions struct {
 	subtitle string
 	theme    string
 	scale    float64
+	focus    string
 	source   pictureSource
 }
 
@@ -55,6 +56,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
   drawbridge draw --ssh admin@198.18.0.5 -o far.svg
   drawbridge draw --format json -o before.json; ...; drawbridge draw --since before.json
   ip -d -j addr | drawbridge draw --from -
+  drawbridge draw --all-namespaces --focus web
   drawbridge draw --format json | jq '.interfaces[] | select(.wire_end.in == "nothing").name'`,
 		Args: o.source.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,6 +69,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().BoolVar(&o.all, "all-namespaces", false, "draw every other network namespace as well: those of /run/netns, containers, pods")
 	cmd.Flags().StringSliceVar(&o.expand, "expand", nil, "draw every port of the bridge `NAME`, or of all, however many")
+	cmd.Flags().StringVar(&o.focus, "focus", "", "draw only `NAME` (an interface, a VM, a bridge, an address) and what is around it")
 	cmd.Flags().StringVar(&o.title, "title", "", "`TEXT` above the picture")
 	cmd.Flags().StringVar(&o.subtitle, "subtitle", "", "`TEXT` below the title")
 	cmd.Flags().StringVar(&o.theme, "theme", "", "light or dark; without it what the viewer prefers, for a png light")

@@ -74,6 +74,13 @@ func (a *app) observed(ctx context.Context, o drawOptions) (draw.Frame, model.Sn
 		was := model.Wire(*before)
 		frame.Before, frame.Now = &was, model.Compare(was, frame.Now)
 	}
+	if o.focus == "" {
+		return frame, now, nil
+	}
+	frame.Now, err = draw.Focus(frame.Now, o.focus)
+	if err != nil {
+		return frame, now, withCode(exitUsage, fmt.Errorf("--focus: %w", err))
+	}
 	return frame, now, nil
 }
 
@@ -202,7 +209,7 @@ func readArchive(r io.Reader) ([]iproute.File, error) {
 	var files []iproute.File
 	for t := tar.NewReader(r); ; {
 		h, err := t.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return files, nil
 		}
 		if err != nil {

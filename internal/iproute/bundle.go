@@ -177,7 +177,7 @@ func enter(spaces []*namespace, name string) ([]*namespace, *namespace) {
 // partOf knows a command in any of its spellings: "ip --json -details a show" is
 // partAddress. "?" is what is not known, which is left out.
 func partOf(words []string) string {
-	program, six, object, rest := words[0], false, "", []string(nil)
+	program, six, object := words[0], false, ""
 	if i := strings.LastIndexByte(program, '/'); i >= 0 {
 		program = program[i+1:]
 	}
@@ -191,8 +191,6 @@ func partOf(words []string) string {
 		case strings.HasPrefix(w, "-"):
 		case object == "":
 			object = w
-		default:
-			rest = append(rest, w)
 		}
 	}
 	is := func(full string) bool { return object != "" && strings.HasPrefix(full, object) }

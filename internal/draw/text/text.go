@@ -1,5 +1,5 @@
-// Package text tells a wiring in plain sentences, one a line, for screen readers and
-// bug reports.
+// Package text tells a wiring in plain sentences, one a line, for a screen reader or a
+// report of a fault.
 //
 // In: a model.Wiring. Out: UTF-8 text in which no name can begin a line of its own.
 package text
