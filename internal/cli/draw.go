@@ -27,6 +27,7 @@ type drawOptions struct {
 	theme    string
 	scale    float64
 	focus    string
+	watch    bool
 	source   pictureSource
 }
 
@@ -57,6 +58,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
   drawbridge draw --format json -o before.json; ...; drawbridge draw --since before.json
   ip -d -j addr | drawbridge draw --from -
   drawbridge draw --all-namespaces --focus web
+  drawbridge draw --watch
   drawbridge draw --format json | jq '.interfaces[] | select(.wire_end.in == "nothing").name'`,
 		Args: o.source.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -74,6 +76,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 	cmd.Flags().StringVar(&o.subtitle, "subtitle", "", "`TEXT` below the title")
 	cmd.Flags().StringVar(&o.theme, "theme", "", "light or dark; without it what the viewer prefers, for a png light")
 	cmd.Flags().Float64Var(&o.scale, "scale", 1, "pixels of a png for each of the picture's")
+	cmd.Flags().BoolVar(&o.watch, "watch", false, "draw again in the terminal as the kernel changes; q quits")
 	o.source.addFlags(cmd)
 	return cmd
 }
@@ -101,6 +104,9 @@ func (a *app) draw(ctx context.Context, o drawOptions) error {
 	if o.source.collector {
 		_, err := a.out.Write([]byte(iproute.Collector))
 		return err
+	}
+	if o.watch {
+		return a.watch(ctx, f, o)
 	}
 	frame, snap, err := a.observed(ctx, o)
 	if err != nil {

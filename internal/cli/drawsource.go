@@ -36,8 +36,8 @@ func (p *pictureSource) addFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.diff, "diff", "", "draw the changes from `A` to the file that follows: --diff A B")
 	cmd.Flags().StringVar(&p.since, "since", "", "draw what changed since `FILE` was saved")
 	cmd.Flags().BoolVar(&p.collector, "print-collector", false, "print the shell script that collects for --from what --ssh collects")
-	cmd.MarkFlagsMutuallyExclusive("from", "ssh", "diff", "print-collector")
-	cmd.MarkFlagsMutuallyExclusive("since", "diff")
+	cmd.MarkFlagsMutuallyExclusive("from", "ssh", "diff", "print-collector", "watch")
+	cmd.MarkFlagsMutuallyExclusive("since", "diff", "watch")
 	for _, far := range []string{"from", "diff"} {
 		cmd.MarkFlagsMutuallyExclusive(far, "all-namespaces")
 	}
