@@ -8,6 +8,7 @@ import (
 
 	"drawbridge/internal/draw"
 	"drawbridge/internal/draw/dot"
+	"drawbridge/internal/draw/drawio"
 	"drawbridge/internal/draw/html"
 	"drawbridge/internal/draw/mermaid"
 	"drawbridge/internal/draw/png"
@@ -73,6 +74,9 @@ var drawFormats = []format{
 	}},
 	{"dot", []string{"dot", "gv"}, "a graph for Graphviz", func(p picture) ([]byte, error) {
 		return dot.Render(p.heading(), p.frame.Now), nil
+	}},
+	{"drawio", []string{"drawio"}, "shapes to edit in draw.io: boxes with their interfaces, cables that stay connected", func(p picture) ([]byte, error) {
+		return drawio.Render(p.scene(), p.frame.Now)
 	}},
 	{"json", []string{"json"}, "for other programs: the versioned wiring, and the snapshot it was made from", func(p picture) ([]byte, error) {
 		return wiringJSON(p.frame.Now, p.snap)

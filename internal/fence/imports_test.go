@@ -27,6 +27,7 @@ var folders = map[string][]string{
 	"internal/draw/html":        {"internal/model", "internal/draw", "internal/draw/svg"}, // a page around it
 	"internal/draw/mermaid":     {"internal/model", "internal/draw"},
 	"internal/draw/dot":         {"internal/model", "internal/draw"},
+	"internal/draw/drawio":      {"internal/model", "internal/draw", "internal/draw/svg"},
 	"internal/draw/story":       {"internal/model", "internal/plan", "internal/draw", "internal/draw/svg", "internal/draw/term"},
 	"internal/draw/walkthrough": {"internal/model", "internal/draw"},
 

@@ -29,7 +29,7 @@ type Options struct {
 type canvas struct {
 	img   *image.RGBA
 	scale float64
-	sheet *sheet
+	sheet *svg.Sheet
 	fonts fonts
 }
 
@@ -45,11 +45,11 @@ func Render(s *draw.Scene, o Options) ([]byte, error) {
 	if w*h > MaxPixels {
 		return nil, fmt.Errorf("a png of %.0f x %.0f pixels is too large\n  hint: a smaller --scale, or svg", w, h)
 	}
-	c := &canvas{img: image.NewRGBA(image.Rect(0, 0, int(w+0.5), int(h+0.5))), scale: o.Scale, sheet: readSheet(o.Theme)}
+	c := &canvas{img: image.NewRGBA(image.Rect(0, 0, int(w+0.5), int(h+0.5))), scale: o.Scale, sheet: svg.ReadSheet(o.Theme)}
 	if err := c.fonts.open(o.Scale); err != nil {
 		return nil, err
 	}
-	bg, _ := c.sheet.paint(c.sheet.of(nil, []string{"bg"}), "fill")
+	bg, _ := c.sheet.Paint(c.sheet.Of(nil, []string{"bg"}), "fill")
 	stddraw.Draw(c.img, c.img.Bounds(), image.NewUniform(bg), image.Point{}, stddraw.Src)
 	for _, g := range s.Groups {
 		c.group(g)
@@ -108,12 +108,12 @@ func (c *canvas) line(in []string, l draw.Line) {
 
 // shape fills and strokes as the style sheet says for these classes.
 func (c *canvas) shape(o outline, in []string, classes ...string) {
-	st := c.sheet.of(in, classes)
-	if col, ok := c.sheet.paint(st, "fill"); ok && o.closed {
+	st := c.sheet.Of(in, classes)
+	if col, ok := c.sheet.Paint(st, "fill"); ok && o.closed {
 		c.fill(o, col)
 	}
-	if col, ok := c.sheet.paint(st, "stroke"); ok && len(o.points) > 1 {
-		c.stroke(o, st.number("stroke-width"), st["stroke-linecap"] == "round", st.dashes(), col)
+	if col, ok := c.sheet.Paint(st, "stroke"); ok && len(o.points) > 1 {
+		c.stroke(o, st.Number("stroke-width"), st["stroke-linecap"] == "round", st.Dashes(), col)
 	}
 }
 
@@ -125,13 +125,13 @@ func (c *canvas) label(in []string, l draw.Label) {
 	if l.Style == draw.BridgeText {
 		classes = append(classes, tone(l.Tone))
 	}
-	st := c.sheet.of(in, classes)
-	col, ok := c.sheet.paint(st, "fill")
+	st := c.sheet.Of(in, classes)
+	col, ok := c.sheet.Paint(st, "fill")
 	if !ok {
-		col, _ = c.sheet.paint(c.sheet.of(nil, []string{"text"}), "fill")
+		col, _ = c.sheet.Paint(c.sheet.Of(nil, []string{"text"}), "fill")
 	}
 	px, _, _ := l.Style.Size()
-	if halo, ok := c.sheet.paint(st, "stroke"); ok {
+	if halo, ok := c.sheet.Paint(st, "stroke"); ok {
 		for _, d := range []draw.Point{{X: -1.5}, {X: 1.5}, {Y: -1.5}, {Y: 1.5}, {X: -1, Y: -1}, {X: 1, Y: 1}, {X: -1, Y: 1}, {X: 1, Y: -1}} {
 			c.text(l, d, halo)
 		}
@@ -142,13 +142,11 @@ func (c *canvas) label(in []string, l draw.Label) {
 	}
 }
 
-const tones = 6 // as the style sheet has
-
 func tone(n int) string {
 	if n < 0 {
 		return ""
 	}
-	return "t" + strconv.Itoa(n%tones)
+	return "t" + strconv.Itoa(n%svg.Tones)
 }
 
 func dashed(is bool) string {

@@ -137,14 +137,14 @@ func (w *writer) group(g draw.Group) {
 	w.b.WriteString("</g>\n")
 }
 
-// tones is the number of colours that bridges have in the style sheet.
-const tones = 6
+// Tones is the number of colours that bridges have in the style sheet.
+const Tones = 6
 
 func tone(n int) string {
 	if n < 0 {
 		return ""
 	}
-	return " t" + strconv.Itoa(n%tones)
+	return " t" + strconv.Itoa(n%Tones)
 }
 
 func flags(dashed, struck bool) string {

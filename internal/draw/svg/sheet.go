@@ -1,16 +1,14 @@
-package png
+package svg
 
 import (
 	"image/color"
 	"slices"
 	"strconv"
 	"strings"
-
-	"drawbridge/internal/draw/svg"
 )
 
-// sheet is the SVG's own style sheet, read: so that both look alike from one source.
-type sheet struct {
+// Sheet is the style sheet, read: other formats look alike from this one source.
+type Sheet struct {
 	colours map[string]string // custom properties
 	rules   []rule
 }
@@ -21,9 +19,10 @@ type rule struct {
 	props     map[string]string
 }
 
-func readSheet(t svg.Theme) *sheet {
-	sh := &sheet{colours: map[string]string{}}
-	for _, block := range strings.Split(svg.Style(t), "}") {
+// ReadSheet reads the style sheet of a theme; not of Auto, which is two in one.
+func ReadSheet(t Theme) *Sheet {
+	sh := &Sheet{colours: map[string]string{}}
+	for _, block := range strings.Split(Style(t), "}") {
 		selectors, body, ok := strings.Cut(block, "{")
 		if !ok {
 			continue
@@ -65,12 +64,12 @@ func (r rule) weight() int {
 	return len(r.above) + len(r.on)
 }
 
-// style is what an element looks like.
-type style map[string]string
+// Declarations are what an element looks like: by CSS property.
+type Declarations map[string]string
 
-// of computes the style of an element by its classes and its group's.
-func (sh *sheet) of(group, classes []string) style {
-	out := style{}
+// Of computes the style of an element by its classes and its group's.
+func (sh *Sheet) Of(group, classes []string) Declarations {
+	out := Declarations{}
 	has := func(set, want []string) bool {
 		for _, c := range want {
 			if !slices.Contains(set, c) {
@@ -89,8 +88,8 @@ func (sh *sheet) of(group, classes []string) style {
 	return out
 }
 
-// paint is a colour of a style, false for none.
-func (sh *sheet) paint(s style, prop string) (color.NRGBA, bool) {
+// Paint is a colour of a style, false for none.
+func (sh *Sheet) Paint(s Declarations, prop string) (color.NRGBA, bool) {
 	v := s[prop]
 	for n := 0; n < 4 && strings.HasPrefix(v, "var("); n++ {
 		name := strings.TrimSuffix(strings.TrimPrefix(v, "var("), ")")
@@ -108,12 +107,14 @@ func (sh *sheet) paint(s style, prop string) (color.NRGBA, bool) {
 	return color.NRGBA{uint8(n >> 16), uint8(n >> 8), uint8(n), 255}, true
 }
 
-func (s style) number(prop string) float64 {
+// Number is a length in CSS pixels, 0 if there is none.
+func (s Declarations) Number(prop string) float64 {
 	f, _ := strconv.ParseFloat(strings.TrimSuffix(s[prop], "px"), 64)
 	return f
 }
 
-func (s style) dashes() []float64 {
+// Dashes is stroke-dasharray.
+func (s Declarations) Dashes() []float64 {
 	var out []float64
 	for _, w := range strings.Fields(s["stroke-dasharray"]) {
 		if f, err := strconv.ParseFloat(w, 64); err == nil && f > 0 {
