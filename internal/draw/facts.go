@@ -41,11 +41,7 @@ func Facts(w *model.Wiring, i model.Interface) []Fact {
 		add("MTU", strconv.Itoa(i.MTU))
 	}
 	add("owner", i.Owner)
-	var vlans []string
-	for _, v := range i.VLANs {
-		vlans = append(vlans, strconv.Itoa(int(v.ID)))
-	}
-	add("VLANs", strings.Join(vlans, ", "))
+	add("VLANs", vlanText(i.VLANs))
 	add("change", string(i.Change))
 	return out
 }

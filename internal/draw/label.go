@@ -79,6 +79,9 @@ func segmentLabel(m *Metrics, s model.Segment) (name, rest string) {
 		if s.VLAN != 0 {
 			words = append(words, fmt.Sprintf("VLAN %d", s.VLAN))
 		}
+		if s.VLANAware {
+			words = append(words, "keeps VLANs apart")
+		}
 		if m.Terse {
 			return "LAN of " + Clean(s.Name), strings.Join(words, " ")
 		}
@@ -174,6 +177,12 @@ func (g *graph) detailLines(itf model.Interface) []string {
 	if itf.Detail != "" {
 		lines = append(lines, Clean(itf.Detail))
 	}
+	if v := vlanText(itf.VLANs); v != "" {
+		lines = append(lines, v)
+	}
+	if itf.Standby {
+		words = append(words, "standby")
+	}
 	if g.o.Detail < Little && itf.MTU != 0 && itf.MTU != 1500 {
 		words = append(words, fmt.Sprintf("MTU %d", itf.MTU))
 	}
@@ -186,6 +195,40 @@ func (g *graph) detailLines(itf model.Interface) []string {
 	return lines
 }
 
+// vlanText tells the VLANs of a port as a switch's label does: "VLAN 10 untagged, 20-22
+// 30 tagged". The one that every port has by itself, 1 untagged, tells nothing.
+func vlanText(list []model.PortVLAN) string {
+	if len(list) == 1 && list[0] == (model.PortVLAN{ID: 1, PVID: true, Untagged: true}) {
+		return ""
+	}
+	var kinds []string
+	for _, untagged := range []bool{true, false} {
+		var ids []string
+		for n := 0; n < len(list); n++ {
+			if list[n].Untagged != untagged {
+				continue
+			}
+			first, last := list[n].ID, list[n].ID
+			for n+1 < len(list) && list[n+1].Untagged == untagged && list[n+1].ID == last+1 {
+				n++
+				last++
+			}
+			text := fmt.Sprint(first)
+			if last > first {
+				text += fmt.Sprintf("-%d", last)
+			}
+			ids = append(ids, text)
+		}
+		if len(ids) > 0 {
+			kinds = append(kinds, strings.Join(ids, " ")+map[bool]string{true: " untagged", false: " tagged"}[untagged])
+		}
+	}
+	if len(kinds) == 0 {
+		return ""
+	}
+	return "VLAN " + strings.Join(kinds, ", ")
+}
+
 // wireLines are the lines beside a wire end that leaves the box.
 func (g *graph) wireLines(v *view, itf model.Interface, legend bool) [][]run {
 	var text string
@@ -193,6 +236,8 @@ func (g *graph) wireLines(v *view, itf model.Interface, legend bool) [][]run {
 	switch {
 	case g.wireContainer(g.byID[itf.ID], itf) != nil:
 		return nil
+	case itf.HolderUnknown:
+		text = "holder unknown"
 	case itf.Declared && !e.Plugged():
 		text = "declared"
 	case !e.Plugged():

@@ -68,6 +68,7 @@ type infoData struct {
 	Group      any    `json:"group"` // of a tun; a vxlan's multicast group
 	// vlan, macvlan, ipvlan, bond, vrf, tunnels
 	Protocol string `json:"protocol"`
+	Active   string `json:"active_slave"`
 	ID       uint32 `json:"id"`
 	Mode     any    `json:"mode"`
 	Table    any    `json:"table"`
@@ -161,7 +162,7 @@ func (r linkRow) setDetails(l *model.Link, d infoData) {
 	case model.VLANKind:
 		l.VLAN = &model.VLAN{ID: uint16(d.ID), Protocol: strings.ToLower(d.Protocol)}
 	case model.Macvlan, model.Macvtap, model.IPvlan, model.Bond, "ipvtap":
-		l.Mode = word(d.Mode)
+		l.Mode, l.ActivePort = word(d.Mode), d.Active
 	case model.VRF:
 		l.VRFTable = number(d.Table)
 	case model.VXLAN, model.Geneve:

@@ -18,6 +18,7 @@ type rawLink struct {
 	model.Link
 	arphrd uint16
 	master int
+	active int // of a bond: the index of the member in use
 	// lower is IFLA_LINK: the peer of a veth, the parent of a VLAN. It counts in the
 	// namespace lowerNS, or in the link's own when lowerNS is -1.
 	lower   int
@@ -199,6 +200,7 @@ func (l *rawLink) setKind(i linkInfo) {
 		l.Mode = ipvlanModes.word(uint32(getU16(findAttr(i.data, unix.IFLA_IPVLAN_MODE))))
 	case model.Bond:
 		l.Mode = bondModes.word(uint32(getU8(findAttr(i.data, unix.IFLA_BOND_MODE))))
+		l.active = int(attrU32(i.data, unix.IFLA_BOND_ACTIVE_SLAVE))
 	case model.VRF:
 		l.VRFTable = attrU32(i.data, unix.IFLA_VRF_TABLE)
 	case model.VXLAN, model.Geneve, model.GRE, model.Gretap, model.IPIP, model.SIT:

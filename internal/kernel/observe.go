@@ -263,7 +263,7 @@ func (r *reading) sortFDB(links []model.Link) {
 
 func (r *reading) link(l *rawLink) model.Link {
 	out := l.Link
-	out.Master = r.name(l.master)
+	out.Master, out.ActivePort = r.name(l.master), r.name(l.active)
 	if out.Kind == model.Physical && r.wireless[l.Index] {
 		out.Kind = model.Wireless
 	}

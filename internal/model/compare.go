@@ -30,7 +30,8 @@ func Compare(before, after Wiring) Wiring {
 
 func sameInterface(x, y Interface) bool {
 	return x.HostEnd == y.HostEnd && x.WireEnd == y.WireEnd && x.Up == y.Up && x.MTU == y.MTU && x.MAC == y.MAC &&
-		x.Declared == y.Declared && x.Owner == y.Owner && x.Detail == y.Detail && slices.Equal(x.TellingAddresses(), y.TellingAddresses())
+		x.Declared == y.Declared && x.Owner == y.Owner && x.Detail == y.Detail && x.Standby == y.Standby && x.HolderUnknown == y.HolderUnknown && slices.Equal(x.VLANs, y.VLANs) &&
+		slices.Equal(x.TellingAddresses(), y.TellingAddresses())
 }
 
 func compareLists[T any](before, after []T, of func(*T) (string, *Change), same func(x, y T) bool) []T {

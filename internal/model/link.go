@@ -87,6 +87,8 @@ type Link struct {
 	Tunnel *Tunnel     `json:"tunnel,omitempty"` // of vxlan, geneve, gre, ipip, sit
 	// Mode is a macvlan's, ipvlan's or bond's mode in ip-link's words.
 	Mode string `json:"mode,omitempty"`
+	// ActivePort is the member that a bond in active-backup mode sends by.
+	ActivePort string `json:"active_port,omitempty"`
 	// Token is the interface identifier that SLAAC addresses are made with, "::5", where
 	// somebody set one (ip-token(8)).
 	Token string `json:"token,omitempty"`

@@ -69,9 +69,6 @@ type Namespace struct {
 	Rules      []Rule      `json:"rules,omitempty"`
 	Neighbours []Neighbour `json:"neighbours,omitempty"`
 	FDB        []FDBEntry  `json:"fdb,omitempty"`
-	// Masquerades are the rules of nftables and iptables that hide senders behind an
-	// address of this stack.
-	Masquerades []Masquerade `json:"masquerades,omitempty"`
 	// Settings are the sysctls below /proc/sys/net that matter here, by path:
 	// "ipv4/ip_forward", "ipv4/conf/eth0/rp_filter". Values as the kernel prints them.
 	Settings map[string]string `json:"settings,omitempty"`
@@ -87,15 +84,6 @@ type Container struct {
 	Name    string `json:"name"`
 	ID      string `json:"id,omitempty"`
 	Command string `json:"command,omitempty"` // /proc/PID/comm of the first process
-}
-
-// Masquerade is source NAT to the address of the interface that a packet leaves by.
-type Masquerade struct {
-	// Source is whose packets; the zero value: everybody's.
-	Source netip.Prefix `json:"source,omitzero"`
-	// Out is the interface that they leave by, "" for any; NotOut one that they do not.
-	Out    string `json:"out,omitempty"`
-	NotOut string `json:"not_out,omitempty"`
 }
 
 // Here is the namespace that was asked for.

@@ -158,17 +158,31 @@ func (b *wirer) addLinks(ns *Namespace, first bool) {
 			continue
 		}
 		if l.Kind == Bridged {
-			b.w.Segments = append(b.w.Segments, Segment{ID: "bridge:" + ref.String(), Name: l.Name, Kind: "bridge", Stack: stack})
+			b.w.Segments = append(b.w.Segments, Segment{ID: "bridge:" + ref.String(), Name: l.Name, Kind: "bridge", Stack: stack, VLANAware: l.Bridge != nil && l.Bridge.VLANFiltering})
 		}
 		itf := Interface{
 			ID: stack + "/" + l.Name, Name: l.Name, Kind: l.Kind, Stack: stack, MAC: l.MAC, MTU: l.MTU,
 			Up: l.Up, Carrier: l.Carrier, Owner: ownerOf(l), Detail: detailOf(l),
 			HostEnd: b.hostEnd(ns, l, stack), WireEnd: b.wireEnd(ns, l, stack),
 		}
+		if l.Port != nil {
+			itf.VLANs = l.Port.VLANs
+		}
+		if m := b.links[Ref{ns.Name, l.Master}]; m != nil {
+			itf.Standby = m.ActivePort != "" && m.ActivePort != l.Name
+		}
+		itf.HolderUnknown = b.heldByNobodyKnown(ns, l)
 		misplaced := l.Master != "" && itf.HostEnd.In != InStack
 		itf.Addresses = wiredAddresses(ns.AddressesOf(l.Name), misplaced)
 		b.w.Interfaces = append(b.w.Interfaces, itf)
 	}
+}
+
+// heldByNobodyKnown: a tap has a carrier while some process has it open (tun_chr_open,
+// tun_attach), whether that process may be looked at or not.
+func (b *wirer) heldByNobodyKnown(ns *Namespace, l *Link) bool {
+	_, cabled := b.nics[Ref{ns.Name, l.Name}]
+	return l.Kind == TapKind && l.Carrier && !cabled
 }
 
 // isMachineHalf tells whether a veth is the VM's half of a pair that a machine's NIC
@@ -198,6 +212,9 @@ func (b *wirer) hostEnd(ns *Namespace, l *Link, stack string) End {
 func (b *wirer) wireEnd(ns *Namespace, l *Link, stack string) End {
 	ref := Ref{ns.Name, l.Name}
 	if _, cabled := b.nics[ref]; cabled {
+		return b.cable(ref.String())
+	}
+	if b.heldByNobodyKnown(ns, l) {
 		return b.cable(ref.String())
 	}
 	switch l.Kind {

@@ -29,10 +29,8 @@ type Stack struct {
 	Parent string `json:"parent,omitempty"`
 	System string `json:"system,omitempty"`
 	// Forwards tells whether it routes between its interfaces.
-	Forwards bool `json:"forwards"`
-	// Masquerades are what it hides behind an address of its own where it forwards.
-	Masquerades []Masquerade `json:"masquerades,omitempty"`
-	Change      Change       `json:"change,omitempty"`
+	Forwards bool   `json:"forwards"`
+	Change   Change `json:"change,omitempty"`
 }
 
 // Segment is one Ethernet broadcast domain.
@@ -50,10 +48,8 @@ type Segment struct {
 	Gateway netip.Addr     `json:"gateway,omitzero"`
 	VLAN    uint16         `json:"vlan,omitempty"`
 	// VLANAware bridges keep VLANs apart; each port then tells its own.
-	VLANAware bool `json:"vlan_aware,omitempty"`
-	// DHCPServer gives addresses here: its address, "" if none is known.
-	DHCPServer string `json:"dhcp_server,omitempty"`
-	Change     Change `json:"change,omitempty"`
+	VLANAware bool   `json:"vlan_aware,omitempty"`
+	Change    Change `json:"change,omitempty"`
 }
 
 // Interface is a pipe with two ends.

@@ -68,9 +68,6 @@ func segment(b *strings.Builder, w model.Wiring, s model.Segment) {
 	if s.Gateway.IsValid() {
 		fmt.Fprintf(b, "; gateway %s", s.Gateway)
 	}
-	if s.DHCPServer != "" {
-		fmt.Fprintf(b, "; DHCP server %s", draw.Clean(s.DHCPServer))
-	}
 	b.WriteString(".\n")
 }
 
