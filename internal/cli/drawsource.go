@@ -137,12 +137,17 @@ func savedSnapshot(data []byte) (model.Snapshot, error) {
 		Snapshot *model.Snapshot `json:"snapshot"`
 	}
 	if err := json.Unmarshal(data, &saved); err != nil {
+		offset := int64(len(data))
 		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			line := 1 + bytes.Count(data[:min(int(syntax.Offset), len(data))], []byte("\n"))
-			return model.Snapshot{}, fmt.Errorf("line %d, byte %d: %w", line, syntax.Offset, err)
+		var typ *json.UnmarshalTypeError
+		switch {
+		case errors.As(err, &syntax):
+			offset = syntax.Offset
+		case errors.As(err, &typ):
+			offset = typ.Offset
 		}
-		return model.Snapshot{}, err
+		line := 1 + bytes.Count(data[:min(int(offset), len(data))], []byte("\n"))
+		return model.Snapshot{}, fmt.Errorf("line %d, byte %d: %w", line, offset, err)
 	}
 	switch {
 	case saved.Version == nil || saved.Snapshot == nil:
@@ -160,7 +165,10 @@ const longestBundle = 256 << 20
 func readFiles(path string, in io.Reader) ([]iproute.File, error) {
 	if path == "-" {
 		data, err := io.ReadAll(io.LimitReader(in, longestBundle))
-		return []iproute.File{{Data: data}}, err
+		if err != nil {
+			return nil, err
+		}
+		return unpack("", data)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -176,8 +184,13 @@ func readFiles(path string, in io.Reader) ([]iproute.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := strings.TrimSuffix(path, ".gz")
-	if strings.HasSuffix(name, ".tgz") || bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
+	return unpack(filepath.Base(path), data)
+}
+
+// unpack knows gzip (RFC 1952) and tar (tar(5), "ustar" in the first header) by their
+// bytes: the standard input has no name.
+func unpack(name string, data []byte) ([]iproute.File, error) {
+	if bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
 		z, err := gzip.NewReader(bytes.NewReader(data))
 		if err != nil {
 			return nil, err
@@ -186,10 +199,11 @@ func readFiles(path string, in io.Reader) ([]iproute.File, error) {
 			return nil, err
 		}
 	}
-	if strings.HasSuffix(name, ".tar") || strings.HasSuffix(name, ".tgz") {
+	const magic = 257
+	if len(data) > magic && bytes.HasPrefix(data[magic:], []byte("ustar")) {
 		return readArchive(bytes.NewReader(data))
 	}
-	return []iproute.File{{Name: filepath.Base(name), Data: data}}, nil
+	return []iproute.File{{Name: name, Data: data}}, nil
 }
 
 func readFolder(dir fs.FS) ([]iproute.File, error) {

@@ -41,6 +41,8 @@ const (
 	partSystem     = "os-release"
 	partSysctl     = "sysctl"
 	partHolders    = "holders"
+	partCollector  = "collector" // the collector's first line
+	partEnd        = "end"       // and its last
 )
 
 // wanted are the parts without which a picture lacks something, and what.
@@ -68,11 +70,16 @@ type namespace struct {
 func (n *namespace) all(part string) []section {
 	var out []section
 	for _, s := range n.sections {
-		if s.part == part {
+		if s.part == part && len(bytes.TrimSpace(s.text)) > 0 { // where nothing was said, nothing is known
 			out = append(out, s)
 		}
 	}
 	return out
+}
+
+// begins tells whether there is such a section, be it empty.
+func (n *namespace) begins(part string) bool {
+	return slices.ContainsFunc(n.sections, func(s section) bool { return s.part == part })
 }
 
 // File is one file of a bundle. Its name says what it holds where it has no marker
@@ -94,9 +101,10 @@ func Read(files ...File) (s model.Snapshot, missing []string, err error) {
 			return s, nil, err
 		}
 	}
-	known := 0
+	if last := spaces[len(spaces)-1]; spaces[0].begins(partCollector) && !last.begins(partEnd) {
+		missing = append(missing, "what comes after the last line: the collector's text is cut off")
+	}
 	for i, ns := range spaces {
-		known += len(ns.sections)
 		n, lacks, err := ns.read()
 		if err != nil {
 			return s, nil, err
@@ -109,7 +117,7 @@ func Read(files ...File) (s model.Snapshot, missing []string, err error) {
 		}
 		s.Namespaces = append(s.Namespaces, n)
 	}
-	if known == 0 || len(spaces) == 1 && len(s.Namespaces[0].Links) == 0 && len(spaces[0].all(partLink))+len(spaces[0].all(partAddress)) == 0 {
+	if len(spaces[0].all(partLink))+len(spaces[0].all(partAddress)) == 0 {
 		return s, nil, fmt.Errorf("%w: there is no output of 'ip -d -j link' or 'ip -d -j addr' in it", ErrNotBundle)
 	}
 	s.Host, s.System = spaces[0].host(), model.SystemName(spaces[0].text(partSystem))
@@ -225,7 +233,7 @@ func partOf(words []string) string {
 		case is("fdb"):
 			return partFDB
 		}
-	case partHostname, partSystem, partSysctl, partHolders:
+	case partHostname, partSystem, partSysctl, partHolders, partCollector, partEnd:
 		return program
 	}
 	return "?"

@@ -70,6 +70,17 @@ func TestMarkersInAnySpelling(t *testing.T) {
 	}
 }
 
+// A command that failed, and a text that is cut off, are not an empty host.
+func TestWhatFailedIsMissing(t *testing.T) {
+	if _, _, err := Read(File{Data: []byte("### collector\n### hostname\nx\n### failed ip -d -j link\n### ip -d -j addr\n\n### end\n")}); !errors.Is(err, ErrNotBundle) {
+		t.Error(err)
+	}
+	_, missing := read(t, "### collector\n### ip -d -j addr\n"+addrJSON+"### failed ip -d -j route\n### ip -6 -j route\n")
+	if len(missing) != 2 || !strings.Contains(missing[0], "cut off") || !strings.Contains(missing[1], "routes") {
+		t.Error(missing)
+	}
+}
+
 func TestFilesAndNamespaces(t *testing.T) {
 	s, _, err := Read(File{"ip-addr.json", []byte(addrJSON)}, File{"ip-route.json", []byte("[]")},
 		File{"netns/blue/ip-addr.json", []byte(addrJSON)}, File{"netns/blue/ip-link.json", []byte("[{},{}]")}, File{"hostname", []byte("gw\n")})

@@ -2,10 +2,14 @@
 # "all" as its argument: every network namespace of /run/netns as well.
 # It needs ip and bridge (iproute2, 4.20 or later) and /proc.
 PATH=$PATH:/usr/sbin:/sbin
+# run prints what a command says; what fails is not the same as what is empty.
 run() {
-	echo "### $*"
-	"$@" 2>/dev/null
-	echo
+	if out=$("$@" 2>/dev/null); then
+		echo "### $*"
+		echo "$out"
+	else
+		echo "### failed $*"
+	fi
 }
 # every VIEW...: the network as "ip VIEW" sees it; VIEW is nothing, or -n NAME.
 every() {
@@ -37,6 +41,7 @@ holders() {
 		read -r comm < "/proc/$pid/comm" && echo $tap $pid $comm
 	done 2>/dev/null | sort -u
 }
+echo "### collector"
 echo "### hostname"
 cat /proc/sys/kernel/hostname
 echo "### os-release"
@@ -44,7 +49,10 @@ cat /etc/os-release 2>/dev/null
 every
 sysctls
 holders
-[ "$1" = all ] || exit 0
+[ "$1" = all ] || {
+	echo "### end"
+	exit 0
+}
 run ip -j netns list # by which id this namespace knows the others
 ip netns list 2>/dev/null | while read -r name _; do
 	[ "/run/netns/$name" -ef /proc/self/ns/net ] && continue # this one, by its name
@@ -53,4 +61,4 @@ ip netns list 2>/dev/null | while read -r name _; do
 	echo "### sysctl"
 	ip netns exec "$name" sh -c 'for f in ipv4/ip_forward ipv6/conf/all/forwarding; do read -r v < /proc/sys/net/$f && echo "$f=$v"; done' 2>/dev/null
 done
-:
+echo "### end"

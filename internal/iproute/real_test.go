@@ -49,6 +49,7 @@ ip route add default via 198.18.0.1 metric 100
 ip route add 198.18.9.0/24 nexthop via 198.18.0.2 weight 2 nexthop via 198.18.0.3
 ip route add blackhole 198.18.7.0/24 table 77
 ip route add 198.18.8.0/24 via 198.18.99.1 dev br0 onlink src 198.18.0.6 mtu 1300
+ip route add 198.18.6.0/24 via 198.18.0.1 mtu 1400 congctl reno
 ip -6 route add default via 2001:db8::1 metric 5 pref high
 ip rule add iif br0 fwmark 3 lookup 77
 ip rule add from 198.18.0.0/24 to 198.18.9.1 lookup main

@@ -12,24 +12,24 @@ import (
 
 // routeRow is a route (ip/iproute.c, print_route).
 type routeRow struct {
-	Type     string              `json:"type"`
-	Dst      string              `json:"dst"`
-	From     string              `json:"from"`
-	TOS      any                 `json:"tos"`
-	Gateway  string              `json:"gateway"`
-	Via      viaRow              `json:"via"`
-	Dev      string              `json:"dev"`
-	Table    any                 `json:"table"`
-	Protocol string              `json:"protocol"`
-	Scope    string              `json:"scope"`
-	Source   string              `json:"prefsrc"`
-	Metric   uint32              `json:"metric"`
-	Flags    []string            `json:"flags"`
-	NHID     uint32              `json:"nhid"`
-	Metrics  []map[string]uint32 `json:"metrics"`
-	Pref     string              `json:"pref"`
-	Expires  json.Number         `json:"expires"`
-	Hops     []hopRow            `json:"nexthops"`
+	Type     string           `json:"type"`
+	Dst      string           `json:"dst"`
+	From     string           `json:"from"`
+	TOS      any              `json:"tos"`
+	Gateway  string           `json:"gateway"`
+	Via      viaRow           `json:"via"`
+	Dev      string           `json:"dev"`
+	Table    any              `json:"table"`
+	Protocol string           `json:"protocol"`
+	Scope    string           `json:"scope"`
+	Source   string           `json:"prefsrc"`
+	Metric   uint32           `json:"metric"`
+	Flags    []string         `json:"flags"`
+	NHID     uint32           `json:"nhid"`
+	Metrics  []map[string]any `json:"metrics"` // numbers, but for the name of the congestion control
+	Pref     string           `json:"pref"`
+	Expires  json.Number      `json:"expires"`
+	Hops     []hopRow         `json:"nexthops"`
 }
 
 type viaRow struct {
@@ -78,10 +78,14 @@ func (r routeRow) route(six bool) (model.Route, bool) {
 	}
 	for _, m := range r.Metrics {
 		for k, v := range m {
+			n, ok := v.(float64)
+			if !ok {
+				continue
+			}
 			if out.Metrics == nil {
 				out.Metrics = map[string]uint32{}
 			}
-			out.Metrics[k] = v
+			out.Metrics[k] = uint32(n)
 		}
 	}
 	for _, h := range r.Hops {
