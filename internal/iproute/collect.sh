@@ -1,5 +1,5 @@
 # Prints how this host's network is wired, for "drawbridge draw --from -". It only reads.
-# "all" as its argument: every network namespace of /run/netns as well.
+# Its arguments are the names of network namespaces to read as well; "all" is all of /run/netns.
 # It needs ip and bridge (iproute2, 4.20 or later) and /proc.
 PATH=$PATH:/usr/sbin:/sbin
 # run prints what a command says; what fails is not the same as what is empty.
@@ -49,12 +49,9 @@ cat /etc/os-release 2>/dev/null
 every
 sysctls
 holders
-[ "$1" = all ] || {
-	echo "### end"
-	exit 0
-}
-run ip -j netns list # by which id this namespace knows the others
-ip netns list 2>/dev/null | while read -r name _; do
+[ "$1" != all ] || set -- $(ip netns list 2>/dev/null | cut -d ' ' -f 1)
+[ $# = 0 ] || run ip -j netns list # by which id this namespace knows the others
+for name; do
 	[ "/run/netns/$name" -ef /proc/self/ns/net ] && continue # this one, by its name
 	echo "### netns $name"
 	every -n "$name"

@@ -76,7 +76,7 @@ func TestTheCollectorSeesWhatTheKernelSays(t *testing.T) {
 	var live, far model.Namespace
 	for range 50 { // until addresses and carriers have settled
 		before := host.Look().Clone()
-		bundle := run("sh", "-c", iproute.Collector, "sh", "all")
+		bundle := run("sh", "-c", iproute.Collector, "sh", other.Name())
 		live = host.Look().Clone()
 		unsaid(&before)
 		unsaid(&live)
@@ -132,7 +132,7 @@ var pointers = cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a ==
 func TestPairsAcrossNamespaces(t *testing.T) {
 	host, other := testnet.New(t), testnet.New(t)
 	host.Veth("v0", other, "v1")
-	out, err := exec.Command("ip", "netns", "exec", host.Name(), "sh", "-c", iproute.Collector, "sh", "all").Output()
+	out, err := exec.Command("ip", "netns", "exec", host.Name(), "sh", "-c", iproute.Collector, "sh", other.Name()).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
