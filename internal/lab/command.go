@@ -79,6 +79,8 @@ func (s *supervisor) attend(c *net.UnixConn, p *os.Process, status <-chan unix.W
 	select {
 	case ws := <-status:
 		_ = send(c, reply{Exited: true, Code: exitCode(ws)})
+		_ = c.CloseRead() // nothing signals a command that has ended
+		<-gone
 	case <-gone:
 		// As when a terminal's line drops. What made a session of its own (a guard,
 		// a virtual machine) is not in this group and lives on.
