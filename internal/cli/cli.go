@@ -99,6 +99,7 @@ func (a *app) rootCommand() *cobra.Command {
 		newDrawCommand(a), newPlanCommand(a), newStoryCommand(a),
 		newUpCommand(a), newConfirmCommand(a), newRollbackCommand(a), newDownCommand(a), newRecoverCommand(a), newStatusCommand(a),
 		newGuardCommand(a), newKeeperCommand(a),
+		newTapCommand(a),
 		newLabCommand(a),
 		newMachineCommand(a), newMachineShimCommand(), newMachineGuestCommand(), newMachineInitCommand(),
 		newSchemaCommand(a), newVersionCommand(a),

@@ -19,6 +19,16 @@ func (m MAC) Valid() bool {
 	return len(octets) == 6
 }
 
+// Unicast tells whether it can be a NIC's own: valid, not a group's (the first octet's
+// lowest bit, IEEE 802), and not all zero.
+func (m MAC) Unicast() bool {
+	if !m.Valid() || m == "00:00:00:00:00:00" {
+		return false
+	}
+	first, _ := strconv.ParseUint(string(m[:2]), 16, 8) // valid: two hex digits
+	return first&1 == 0
+}
+
 // Kind is what a link is. A kind that is not named here is kept as the kernel
 // writes it in IFLA_INFO_KIND, and shown as itself.
 type Kind string

@@ -99,7 +99,7 @@ func (b *builder) dropTaps(w *wanted) {
 	ops := map[uint32]*model.DeleteLinks{}
 	for _, o := range b.own.Links {
 		l, id := there[o.Name], model.LinkID{Name: o.Name, Index: o.Index}
-		if o.Kind != model.TapKind || w.cable(o.Name) != nil || l == nil || !id.Identifies(l, o.Group) {
+		if o.Kind != model.TapKind || w.cable(o.Name) != nil || l == nil || !id.Identifies(l, o.Group) || b.stays(o, w) {
 			continue
 		}
 		if ops[o.Group] == nil {
@@ -175,8 +175,12 @@ func (b *builder) checkPorts(w *wanted, wb wantedBridge) {
 	strangers := 0
 	if b.here().Link(wb.name) != nil {
 		for _, p := range b.here().Ports(wb.name) {
-			if p.Name != wb.uplink && w.cable(p.Name) == nil && !b.own.ownsLink(p.Name) {
+			switch own := b.own.link(p.Name); {
+			case p.Name == wb.uplink || w.cable(p.Name) != nil:
+			case own == nil:
 				strangers++
+			case own.Added != nil:
+				ports++
 			}
 		}
 	}

@@ -46,9 +46,10 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	for _, m := range w.machines {
 		b.runMachine(m)
 	}
-	if len(w.bridges)+len(w.cables)+len(w.machines) == 0 {
+	if w.empty() {
 		b.restoreSettings()
 	}
+	b.own.Networks = w.networks()
 	return b.done()
 }
 
@@ -86,15 +87,15 @@ func (b *builder) dropLinks(w *wanted) {
 	b.dropTaps(w)
 	for _, bridges := range []bool{false, true} {
 		for _, l := range slices.Clone(b.own.Links) {
-			if (l.Kind == model.Bridged) != bridges || w.bridge(l.Name) != nil || w.cable(l.Name) != nil {
+			if (l.Kind == model.Bridged) != bridges || w.bridge(l.Name) != nil || w.cable(l.Name) != nil || b.stays(l, w) {
 				continue
 			}
-			b.dropLink(l)
+			b.dropLink(l, "Nothing hangs on it any more.")
 		}
 	}
 }
 
-func (b *builder) dropLink(o OwnedLink) {
+func (b *builder) dropLink(o OwnedLink, why string) {
 	l := b.here().Link(o.Name)
 	switch {
 	case l == nil:
@@ -105,7 +106,6 @@ func (b *builder) dropLink(o OwnedLink) {
 		b.own.record(model.DeleteLink{Name: o.Name}, &b.now)
 		return
 	}
-	why := "Nothing hangs on it any more."
 	if strangers := b.strangersIn(o.Name); len(strangers) > 0 {
 		why = fmt.Sprintf("Its ports %s were plugged in by somebody else: they fall back to the host's stack.", strings.Join(strangers, ", "))
 		b.note("%s has ports that somebody else plugged in: %s; they are kept, without a bridge", o.Name, strings.Join(strangers, ", "))

@@ -57,7 +57,7 @@ func (b *builder) makeCable(c wantedCable) {
 		why += fmt.Sprintf(" It belongs to %s, who can plug a VM into it without being root.", c.ownerName)
 	}
 	b.step("Make the tap "+c.link, why, model.CreateTap{Name: c.link, MAC: portMAC(b.opt.Seed, c.link), Owner: c.owner, OwnerName: c.ownerName,
-		Group: c.group, GroupName: c.groupName, VnetHeader: c.machine != ""})
+		Group: c.group, GroupName: c.groupName, VnetHeader: c.machine != "", MultiQueue: c.multiQueue})
 }
 
 // plugCable plugs the host end of a cable into its bridge, or leaves it in the stack.

@@ -25,6 +25,9 @@ type Owned struct {
 	Rules []model.Rule `json:"rules,omitempty"`
 	// Machines that were started.
 	Machines []string `json:"machines,omitempty"`
+	// Networks of the file that is in force, with their bridges: what names a network
+	// later, without the file at hand, is looked up here.
+	Networks []OwnedNetwork `json:"networks,omitempty"`
 }
 
 // OwnedLink is a link that was made here.
@@ -34,6 +37,14 @@ type OwnedLink struct {
 	Kind  model.Kind `json:"kind"`
 	// Group is the link group that it was made in, 0 for none.
 	Group uint32 `json:"group,omitempty"`
+	// Added is set for a tap that the file does not have; nil for what the file wants.
+	Added *AddedTap `json:"added,omitempty"`
+}
+
+// OwnedNetwork is the name of a network, and its bridge.
+type OwnedNetwork struct {
+	Name   string `json:"name"`
+	Bridge string `json:"bridge"`
 }
 
 // TouchedLink is how a link of somebody else's was before.
@@ -57,7 +68,7 @@ type OwnedUplink struct {
 
 // Empty tells whether there is nothing to bring back.
 func (o Owned) Empty() bool {
-	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Machines) == 0
+	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Machines)+len(o.Networks) == 0
 }
 
 // WithIndexes notes the indexes that the kernel gave to the links that were made.
@@ -74,12 +85,27 @@ func (o Owned) WithIndexes(indexes map[string]int) Owned {
 func (o Owned) clone() Owned {
 	o.Links, o.Touched, o.Uplinks = slices.Clone(o.Links), slices.Clone(o.Touched), slices.Clone(o.Uplinks)
 	o.Addresses, o.Settings, o.Machines = slices.Clone(o.Addresses), maps.Clone(o.Settings), slices.Clone(o.Machines)
-	o.Rules = slices.Clone(o.Rules)
+	o.Rules, o.Networks = slices.Clone(o.Rules), slices.Clone(o.Networks)
 	return o
 }
 
 func (o *Owned) ownsLink(name string) bool {
 	return slices.ContainsFunc(o.Links, func(l OwnedLink) bool { return l.Name == name })
+}
+
+// Link finds what is known of a link as one of ours, nil if it is a stranger's: one of our
+// names that was made anew by somebody else is a stranger's too.
+func (o *Owned) Link(l model.Link) *OwnedLink {
+	own := o.link(l.Name)
+	if own == nil || own.Index != 0 && own.Index != l.Index {
+		return nil
+	}
+	return own
+}
+
+// link finds a link of ours by name, nil if there is none. It is to be written to.
+func (o *Owned) link(name string) *OwnedLink {
+	return at(o.Links, func(l OwnedLink) bool { return l.Name == name })
 }
 
 func (o *Owned) uplinkOf(bridge string) *OwnedUplink {

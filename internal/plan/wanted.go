@@ -35,6 +35,18 @@ type wantedCable struct {
 	bridge          string // "" for a plain one
 	host            []netip.Prefix
 	machine         string // the machine that it is for, "" for one that something else starts
+	multiQueue      bool
+}
+
+// empty is the wish of 'down': nothing of ours shall be left.
+func (w *wanted) empty() bool { return len(w.bridges)+len(w.cables)+len(w.machines) == 0 }
+
+func (w *wanted) networks() []OwnedNetwork {
+	var out []OwnedNetwork
+	for _, b := range w.bridges {
+		out = append(out, OwnedNetwork{b.network, b.name})
+	}
+	return out
 }
 
 func (w *wanted) bridge(name string) *wantedBridge {
@@ -85,6 +97,7 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 	for i, c := range w.cables {
 		w.byLink[c.link] = i
 		b.checkCable(c)
+		b.adopt(c)
 	}
 	for _, wb := range w.bridges {
 		b.checkPorts(w, wb)

@@ -1,0 +1,214 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"drawbridge/internal/model"
+)
+
+// AddedTap is what is known of a tap that was made beside the file.
+type AddedTap struct {
+	// By is [ByCommand] or [ByBroker].
+	By string `json:"by"`
+	// Network that it was asked for, as it was named then; "" for a plain tap.
+	Network string `json:"network,omitempty"`
+	// MAC is the hardware address that the VM's NIC is to have, "" if none was agreed.
+	MAC model.MAC `json:"mac,omitempty"`
+	// Machine is what the VM is called by who asked, "" if nothing was said.
+	Machine string `json:"machine,omitempty"`
+	// Holder asked the broker for it; nil for one that the command added.
+	Holder *TapHolder `json:"holder,omitempty"`
+}
+
+// Who made a tap beside the file.
+const (
+	ByCommand = "command" // drawbridge tap add
+	ByBroker  = "broker"  // drawbridge serve --broker, for a user without rights
+)
+
+// TapHolder is who asked the broker for a tap. The tap lives as long as its descriptor; one
+// that is opened by its name lives as long as the process.
+type TapHolder struct {
+	UID  uint32 `json:"uid"`
+	User string `json:"user,omitempty"`
+	// PID and Started tell the process from a later one with its number.
+	PID     int    `json:"pid"`
+	Started uint64 `json:"started,omitempty"` // clock ticks after boot, proc_pid_stat(5)
+	// Named: the tap is persistent, and opened by its name.
+	Named bool `json:"named,omitempty"`
+}
+
+// NewTap is a tap to be added beside the file.
+type NewTap struct {
+	Name string // "" for the first tapN that is free
+	// Network is one of the file's, or a bridge of this namespace; "" for a plain tap.
+	Network      string
+	Owner, Group string
+	Host         []netip.Prefix // of a plain tap
+	MultiQueue   bool
+	// Added is noted as it is; where it has no MAC, one is chosen.
+	Added AddedTap
+}
+
+// AddTap plans one tap more, whatever the file says. The plan's Owned has it as the last
+// of its links.
+func AddTap(now model.Snapshot, t NewTap, own Owned, opt Options) (Plan, error) {
+	b := newBuilder(now, own, opt)
+	c := wantedCable{link: t.Name, transport: model.TransportTap, host: t.Host, multiQueue: t.MultiQueue}
+	if c.link == "" {
+		c.link = b.freeName("tap")
+	}
+	c.owner, c.ownerName = b.user(t.Owner)
+	c.group, c.groupName = b.group(t.Group)
+	if t.Network != "" {
+		bridge, err := own.BridgeOf(t.Network, b.here())
+		if err != nil {
+			b.fails = append(b.fails, err)
+		}
+		c.bridge = bridge
+	}
+	switch l := b.here().Link(c.link); {
+	case model.CheckLinkName(c.link) != nil:
+		b.refuse(c.link, "is no name for a link", "at most 15 bytes, without '/' and spaces: tap7")
+	case l != nil:
+		b.refuse(c.link, fmt.Sprintf("exists already, and is a %s", kindWord(l.Kind)), "choose another name, or none: the first that is free is taken then")
+	case opt.NoTaps:
+		b.refuse(c.link, "taps cannot be made here", "run as root, where there is /dev/net/tun: modprobe tun")
+	}
+	if len(t.Host) > 0 && c.bridge != "" {
+		b.refuse(c.link, "a tap in a bridge has no address of its own: its host end is in the bridge", "leave out --host, or --network")
+	}
+	b.checkRoom(c.bridge)
+	if len(b.fails) > 0 {
+		return b.done()
+	}
+	b.makeCable(c)
+	b.plugCable(c)
+	if own := b.own.link(c.link); own != nil {
+		added := t.Added
+		if added.MAC == "" {
+			added.MAC = chooseMAC(b.opt.Seed, "tap", c.link)
+		}
+		added.Network = t.Network
+		own.Added = &added
+	}
+	return b.done()
+}
+
+// DropTaps plans the end of taps that are ours. One of the file's, and one that somebody
+// has open, is refused unless forced.
+func DropTaps(now model.Snapshot, names []string, force bool, own Owned, opt Options) (Plan, error) {
+	b := newBuilder(now, own, opt)
+	for _, name := range names {
+		o, l := b.own.link(name), b.here().Link(name)
+		switch {
+		case o == nil && l == nil:
+			b.refuse(name, "no such tap", "the taps here: drawbridge tap list")
+		case o == nil:
+			b.refuse(name, fmt.Sprintf("is a %s that is not ours", kindWord(l.Kind)), "ip link del "+name+" deletes it all the same")
+		case o.Kind != model.TapKind:
+			b.refuse(name, fmt.Sprintf("is a %s, not a tap", kindWord(o.Kind)), "change the file, and run drawbridge up")
+		case o.Added == nil && !force:
+			b.refuse(name, "is a tap of the file", "take it out of the file, and run drawbridge up; --force deletes it now, and the next up makes it again")
+		case l != nil && l.Tap != nil && len(l.Tap.Holders) > 0 && !force:
+			h := l.Tap.Holders[0]
+			b.refuse(name, fmt.Sprintf("is held by %s (pid %d)", h.Command, h.PID), "end it first; --force pulls the cable out of it")
+		}
+	}
+	if len(b.fails) > 0 {
+		return b.done()
+	}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		b.dropLink(*b.own.link(name), "Nobody wants it any more.")
+	}
+	return b.done()
+}
+
+// BridgeOf finds the bridge of a network: of one that the file in force has, or else a
+// bridge by its own name. The error is a [*Refusal].
+func (o Owned) BridgeOf(network string, here *model.Namespace) (string, error) {
+	bridge := network
+	for _, n := range o.Networks {
+		if n.Name == network {
+			bridge = n.Bridge
+		}
+	}
+	switch l := here.Link(bridge); {
+	case l != nil && l.Kind == model.Bridged:
+		return bridge, nil
+	case l != nil:
+		return "", &Refusal{network, fmt.Sprintf("is a %s, neither a network nor a bridge", kindWord(l.Kind)), o.networkHint(here)}
+	default:
+		return "", &Refusal{network, "no such network here, and no such bridge", o.networkHint(here)}
+	}
+}
+
+func (o Owned) networkHint(here *model.Namespace) string {
+	var names []string
+	for _, n := range o.Networks {
+		names = append(names, n.Name)
+	}
+	for _, l := range here.Links {
+		if l.Kind == model.Bridged && !slices.Contains(names, l.Name) {
+			names = append(names, l.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "there is none yet: drawbridge up makes those of the file"
+	}
+	return "there are: " + strings.Join(names, ", ")
+}
+
+// freeName is the first of prefix0, prefix1 ... that no link here has.
+func (b *builder) freeName(prefix string) string {
+	for n := 0; ; n++ {
+		if name := fmt.Sprintf("%s%d", prefix, n); b.here().Link(name) == nil && !b.own.ownsLink(name) {
+			return name
+		}
+	}
+}
+
+// checkRoom refuses one port more than a bridge takes.
+func (b *builder) checkRoom(bridge string) {
+	if bridge != "" && len(b.here().Ports(bridge)) >= model.MaxPorts {
+		b.refuse(bridge, fmt.Sprintf("has its %s ports, and takes no more", thousands(model.MaxPorts)), "use another network, or delete taps that nobody uses: drawbridge tap list")
+	}
+}
+
+// stays tells whether a tap that was added beside the file outlives a change of the file:
+// as long as its bridge does. The wish of 'down' leaves nothing.
+func (b *builder) stays(o OwnedLink, w *wanted) bool {
+	if o.Added == nil || w.empty() {
+		return false
+	}
+	l := b.here().Link(o.Name)
+	return l != nil && (l.Master == "" || w.bridge(l.Master) != nil || !b.own.ownsLink(l.Master))
+}
+
+// adopt makes a tap that was added by hand the file's own, once the file has one of that
+// name. One that the broker gave away ends with its holder, and cannot be the file's.
+func (b *builder) adopt(c wantedCable) {
+	own := b.own.link(c.link)
+	switch {
+	case own == nil || own.Added == nil:
+	case own.Added.By == ByBroker && b.here().Link(c.link) != nil:
+		b.refuse(c.link, "is a tap that the broker gave to "+own.Added.Holder.who(), "choose another tap name in the file")
+	default:
+		own.Added = nil
+	}
+}
+
+// who names a holder in words.
+func (h *TapHolder) who() string {
+	switch {
+	case h == nil:
+		return "somebody"
+	case h.User != "":
+		return h.User
+	default:
+		return fmt.Sprintf("user %d", h.UID)
+	}
+}
