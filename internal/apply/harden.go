@@ -20,7 +20,7 @@ const systemdRuns = "/run/systemd/system"
 // (logind's KillUserProcesses) does not end it. What it may not do it goes on without;
 // the error is for the log.
 func HardenGuard() error {
-	return errors.Join(spareFromOOM(), lockMemory(), ownScope())
+	return errors.Join(spareFromOOM(), lockMemory(), OwnScope("guard", "drawbridge: rolls a network change back when its process dies"))
 }
 
 // spareFromOOM: proc(5), oom_score_adj; a negative value needs CAP_SYS_RESOURCE.
@@ -40,7 +40,9 @@ func lockMemory() error {
 	return nil
 }
 
-func ownScope() error {
+// OwnScope puts this process into a transient scope of its own where systemd runs,
+// drawbridge-KIND-PID.scope: nothing that ends a session ends it.
+func OwnScope(kind, description string) error {
 	if _, err := os.Stat(systemdRuns); err != nil {
 		return nil // not systemd: a session of its own is enough
 	}
@@ -51,10 +53,10 @@ func ownScope() error {
 		return fmt.Errorf("systemd: %w", err)
 	}
 	defer c.Close()
-	name := fmt.Sprintf("drawbridge-guard-%d.scope", os.Getpid())
+	name := fmt.Sprintf("drawbridge-%s-%d.scope", kind, os.Getpid())
 	done := make(chan string, 1)
 	_, err = c.StartTransientUnitContext(ctx, name, "fail", []dbus.Property{
-		dbus.PropDescription("drawbridge: rolls a network change back when its process dies"),
+		dbus.PropDescription(description),
 		dbus.PropPids(uint32(os.Getpid())),
 	}, done)
 	if err != nil {

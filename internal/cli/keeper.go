@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"drawbridge/internal/apply"
 	"drawbridge/internal/keeper"
 	"drawbridge/internal/kernel"
 	"drawbridge/internal/model"
@@ -24,19 +25,26 @@ import (
 )
 
 func newKeeperCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var groups bool
+	cmd := &cobra.Command{
 		Use:    "keeper UPLINK",
 		Short:  "Keep the DHCP lease of an uplink whose address is on its bridge",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
-		RunE:   func(_ *cobra.Command, args []string) error { return a.keep(args[0]) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			if groups {
+				return a.keepGroups(args[0])
+			}
+			return a.keep(args[0])
+		},
 	}
+	cmd.Flags().BoolVar(&groups, "groups", false, "hear its multicast groups on the bridge")
+	return cmd
 }
 
 // keep is the life of a keeper: deaf to what ends a session, until the address leaves.
 func (a *app) keep(uplink string) error {
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	ctx, stop := a.outlive("lease of " + uplink)
 	defer stop()
 	s, err := a.open()
 	if err != nil {
@@ -67,6 +75,16 @@ func (a *app) keep(uplink string) error {
 		folder.Forget(uplink)
 	}
 	return err
+}
+
+// outlive makes this process one that neither a terminal nor the end of a session reaches:
+// deaf to its signals, and under systemd in a scope of its own.
+func (a *app) outlive(what string) (context.Context, context.CancelFunc) {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
+	if err := apply.OwnScope("keeper", "drawbridge: keeps the "+what); err != nil {
+		fmt.Fprintln(a.err, "keeper, going on without:", err)
+	}
+	return signal.NotifyContext(context.Background(), syscall.SIGTERM)
 }
 
 // endWithNamespace calls stop when the namespace has lost its name: our own sockets would
@@ -202,7 +220,7 @@ func (a *app) handOverLeases(s *session, leases []keeper.Lease, moves bool, chan
 		}
 	}
 	err := change()
-	if kerr := a.startKeepers(s); kerr != nil {
+	if kerr := errors.Join(a.startKeepers(s), a.startGroups(s)); kerr != nil {
 		fmt.Fprintln(a.err, "drawbridge:", kerr)
 	}
 	return err
@@ -242,16 +260,20 @@ func (a *app) startKeepers(s *session) error {
 			if err := folder.Write(st); err != nil {
 				return err
 			}
-			args := []string{"keeper", st.Uplink}
-			if a.netns != "" {
-				args = append(args, "--netns", a.netns)
-			}
-			if e := folder.Start(st.Uplink, self, args...); e != nil {
+			if e := folder.Start(st.Uplink, self, a.keeperArguments(st.Uplink)...); e != nil {
 				err = errors.Join(err, fmt.Errorf("the lease of %s is not kept: %w\n  hint: drawbridge up starts its keeper again", st.Prefix.Addr(), e))
 			}
 		}
 	}
 	return err
+}
+
+func (a *app) keeperArguments(uplink string) []string {
+	args := []string{"keeper", uplink}
+	if a.netns != "" {
+		args = append(args, "--netns", a.netns)
+	}
+	return args
 }
 
 func holds(ns *model.Namespace, link string, st keeper.State) bool {

@@ -104,7 +104,7 @@ func systemName() string {
 
 // options are the facts that a plan needs beside the snapshot.
 func (s *session) options(want spec.Desired) plan.Options {
-	o := plan.Options{Users: map[string]uint32{}, Groups: map[string]uint32{}, Seed: seed(), NoTaps: s.kernel.CanMakeTap() != nil, NoRedirect: s.kernel.CanRedirect() != nil}
+	o := plan.Options{Users: map[string]uint32{}, Groups: map[string]uint32{}, Seed: seed(), NoTaps: s.kernel.CanMakeTap() != nil, NoRedirect: s.kernel.CanRedirect() != nil, Multicast: s.joined()}
 	users := func(name string) (string, error) {
 		u, err := user.Lookup(name)
 		if err != nil {
@@ -160,7 +160,7 @@ func seed() string {
 
 // transaction prepares to carry out a plan, telling of each step.
 func (a *app) transaction(s *session, quiet bool) *apply.Transaction {
-	t := &apply.Transaction{Kernel: s.kernel, Machines: s.machines, Store: s.store}
+	t := &apply.Transaction{Kernel: a.withGroups(s), Machines: s.machines, Store: s.store}
 	if !quiet {
 		t.Progress = func(step, of int, title string) {
 			fmt.Fprintf(a.err, "  %*d/%d  %s\n", len(strconv.Itoa(of)), step, of, title)

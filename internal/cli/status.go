@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"drawbridge/internal/keeper"
 	"drawbridge/internal/model"
 	"drawbridge/internal/plan"
 
@@ -41,6 +42,8 @@ type status struct {
 	Interrupted bool `json:"interrupted"`
 	// Leases that a keeper of ours renews.
 	Leases []leaseStatus `json:"leases,omitempty"`
+	// Multicast are groups that a process of ours hears on a bridge.
+	Multicast []keeper.Groups `json:"multicast,omitempty"`
 	// ConfirmWithin is the milliseconds left to confirm a change, absent if none waits.
 	ConfirmWithin string `json:"confirm_within_ms,omitempty"`
 }
@@ -95,6 +98,7 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 	}
 	st := statusOf(snap, owned)
 	st.Leases = s.leases()
+	st.Multicast, _ = keeper.Folder(s.store.Dir).ListGroups()
 	if left, err := s.store.Answer("left"); err == nil {
 		st.ConfirmWithin = left
 	} else {
@@ -201,6 +205,9 @@ func (a *app) printStatus(st status) {
 	}
 	for _, l := range st.Leases {
 		fmt.Fprintf(w, "%s\t%s\n", l.Link, l.words())
+	}
+	for _, g := range st.Multicast {
+		fmt.Fprintf(w, "%s\t%s\n", g.Link, groupsWords(g))
 	}
 	for _, m := range st.Machines {
 		fmt.Fprintf(w, "%s\t%s\t%s\t\n", m.Name, m.VMM, m.State)

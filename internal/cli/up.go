@@ -334,7 +334,7 @@ func (a *app) recover() error {
 	for _, title := range undone {
 		fmt.Fprintln(a.err, "  undone:", title)
 	}
-	if err := a.startKeepers(s); err != nil {
+	if err := errors.Join(a.startKeepers(s), a.startGroups(s)); err != nil {
 		fmt.Fprintln(a.err, "drawbridge:", err)
 	}
 	fmt.Fprintln(a.err, "recovered: the host is as before")

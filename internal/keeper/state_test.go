@@ -31,7 +31,7 @@ func TestFolder(t *testing.T) {
 	if list, err := f.List(); err != nil || len(list) != 0 {
 		t.Errorf("%+v %v", list, err)
 	}
-	if err := os.WriteFile(f.path("eth1"), []byte("{cut"), 0o600); err != nil {
+	if err := os.WriteFile(f.post("eth1").path(noteSuffix), []byte("{cut"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.List(); err == nil {

@@ -59,9 +59,14 @@ func run(t *testing.T, n *testnet.Net, command string) string {
 	var out []byte
 	n.Inside(func() error {
 		words := strings.Fields(command)
+		cmd := exec.Command(words[0], words[1:]...)
+		// ip says there what is not about this namespace: that the peer of some link was in
+		// one that is gone by now, another test's.
+		var complaints strings.Builder
+		cmd.Stderr = &complaints
 		var err error
-		if out, err = exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w: %s", command, err, out)
+		if out, err = cmd.Output(); err != nil {
+			return fmt.Errorf("%s: %w: %s", command, err, complaints.String())
 		}
 		return nil
 	})

@@ -61,6 +61,12 @@ func (k *Kernel) links(ctx context.Context) ([]rawLink, error) {
 	return out, nil
 }
 
+// Index looks up the index of a link; [model.ErrNotFound] where there is none of that name.
+func (k *Kernel) Index(name string) (int, error) {
+	l, err := k.linkByName(name)
+	return l.Index, err
+}
+
 // linkByName looks a link up at the moment of use.
 func (k *Kernel) linkByName(name string) (rawLink, error) {
 	if err := model.CheckLinkName(name); err != nil {

@@ -274,7 +274,7 @@ var operationTypes = func() map[string]reflect.Type {
 	for _, op := range []Operation{
 		CreateBridge{}, CreateTap{}, CreateTaps{}, CreateVeth{}, DeleteLink{}, DeleteLinks{}, MoveLink{}, SetUp{}, SetMaster{}, SetMAC{}, SetMTU{},
 		AddAddresses{}, DeleteAddresses{}, SettleAddresses{}, AddRoutes{}, DeleteRoutes{}, MoveRoutes{},
-		CopyNeighbours{}, CopyRules{}, DeleteRules{}, SetToken{}, SolicitRouters{}, RenewAddresses{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{}, StartMachine{}, StopMachine{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
+		CopyNeighbours{}, CopyRules{}, DeleteRules{}, SetToken{}, SolicitRouters{}, RenewAddresses{}, JoinGroups{}, LeaveGroups{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{}, StartMachine{}, StopMachine{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
 	} {
 		types[op.Op()] = reflect.TypeOf(op)
 	}

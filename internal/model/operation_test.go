@@ -18,6 +18,7 @@ func TestOperationsSurviveJSON(t *testing.T) {
 		DeleteLink{Name: "br0", Index: 7, Kind: Bridged},
 		AddAddresses{Link: "br0", Addresses: []Address{{Link: "br0", Prefix: netip.MustParsePrefix("198.18.0.5/24"), Origin: DHCP, Lifetime: &Lifetime{600, 300}}}},
 		MoveRoutes{From: "eth0", To: "br0", Routes: []Route{{Table: TableMain, Destination: netip.MustParsePrefix("::/0"), NextHops: []NextHop{{Link: "eth0", Gateway: netip.MustParseAddr("2001:db8::1")}}}}},
+		JoinGroups{From: "eth0", To: "br0", Groups: []netip.Addr{netip.MustParseAddr("224.0.0.251"), netip.MustParseAddr("ff02::fb")}},
 		StartMachine{Machine: MachineConfig{Name: "web", VMM: "uml", Memory: 64 << 20, NICs: []NICConfig{{Name: "eth1", DHCP: true}}}},
 		PlugNIC{Machine: "web", NIC: NICConfig{Name: "eth1", Link: "tap0", Transport: TransportTap}},
 	}
@@ -44,7 +45,7 @@ func TestEveryOperationTypeIsRegistered(t *testing.T) {
 			t.Errorf("%s is registered as %s", op.Op(), name)
 		}
 	}
-	if len(operationTypes) != 32 {
+	if len(operationTypes) != 34 {
 		t.Errorf("%d operations are registered; count them again", len(operationTypes))
 	}
 }

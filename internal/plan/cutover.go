@@ -113,6 +113,9 @@ func (b *builder) plugUplink(uplink, bridge string, move bool) {
 				model.AddAddresses{Link: bridge, Addresses: inTransit(moving)})
 		}
 	}
+	if move {
+		b.joinGroups(uplink, bridge)
+	}
 	endRedirect := func() {}
 	if move && l.Carrier {
 		endRedirect = b.redirect(uplink, bridge)
@@ -161,6 +164,7 @@ func (b *builder) releaseUplink(u OwnedUplink) {
 	l := ns.Link(u.Name)
 	if l == nil || l.Master != u.Bridge {
 		b.note("%s is no longer in %s: somebody has taken it out, and it is left as it is", u.Name, u.Bridge)
+		b.leaveGroups(u)
 		b.dropRules(u)
 		b.own.dropUplink(u.Name)
 		return
@@ -201,6 +205,7 @@ func (b *builder) releaseUplink(u OwnedUplink) {
 			model.SettleAddresses{Link: u.Name, Addresses: moving})
 	}
 	restore()
+	b.leaveGroups(u)
 	b.dropRules(u)
 	if u.Host != "move" {
 		b.bringBack(u)

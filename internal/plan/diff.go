@@ -236,10 +236,12 @@ func (b *builder) rehost(wb wantedBridge) {
 	u.Host = wb.host
 	switch {
 	case was == "move":
+		b.leaveGroups(*u)
 		u.Addresses, u.Routes = movable(b.here().AddressesOf(wb.name)), model.Moved(b.movableRoutes(wb.name), wb.name, u.Name)
 		b.dropRoutes(wb.name, "The host is no longer to be reached at its old addresses over this LAN.", b.movableRoutes(wb.name))
 		b.step(fmt.Sprintf("Take the addresses off %s", wb.name), "They are kept in memory, and come back with 'down'.", model.DeleteAddresses{Link: wb.name, Addresses: u.Addresses})
 	case wb.host == "move":
+		b.joinGroups(u.Name, wb.name)
 		b.step(fmt.Sprintf("Give %s the addresses of %s", wb.name, u.Name), "The host is to be reached over this LAN again.", model.AddAddresses{Link: wb.name, Addresses: u.Addresses})
 		if routes := givenRoutes(model.Moved(u.Routes, u.Name, wb.name)); len(routes) > 0 {
 			b.step(fmt.Sprintf("Bring its routes back by %s", wb.name), "As they were before.", model.AddRoutes{Routes: routes})

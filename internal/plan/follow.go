@@ -135,6 +135,40 @@ func (b *builder) solicit(link string) {
 	}
 }
 
+// joinGroups makes a bridge hear what programs hear on its uplink, before the uplink is
+// plugged in: not one datagram is missed.
+func (b *builder) joinGroups(uplink, bridge string) {
+	groups := b.opt.Multicast[uplink]
+	if len(groups) == 0 {
+		return
+	}
+	b.step(fmt.Sprintf("Let %s hear the multicast groups of %s", bridge, uplink),
+		fmt.Sprintf("Programs have joined %s on %s, and hear it there only. A small process of ours joins on %s until 'down'; the kernel then gives what arrives to those programs as well.", groupList(groups), uplink, bridge),
+		model.JoinGroups{From: uplink, To: bridge, Groups: groups})
+	if u := b.own.uplinkOf(bridge); u != nil {
+		u.Groups = groups
+	}
+}
+
+// leaveGroups ends that: on the uplink the programs never left them.
+func (b *builder) leaveGroups(u OwnedUplink) {
+	if len(u.Groups) > 0 {
+		if o := b.own.uplinkOf(u.Bridge); o != nil {
+			o.Groups = nil
+		}
+		b.step("Leave the multicast groups on "+u.Bridge, fmt.Sprintf("The programs that joined %s hear it on %s again.", groupList(u.Groups), u.Name),
+			model.LeaveGroups{From: u.Name, To: u.Bridge, Groups: u.Groups})
+	}
+}
+
+func groupList(groups []netip.Addr) string {
+	words := make([]string, len(groups))
+	for i, g := range groups {
+		words[i] = g.String()
+	}
+	return strings.Join(words, ", ")
+}
+
 // followCommands are the commands for what follows the addresses.
 func followCommands(op model.Operation) []string {
 	switch op := op.(type) {
@@ -144,10 +178,22 @@ func followCommands(op model.Operation) []string {
 		return each(op.Rules, func(r model.Rule) string { return "ip" + ruleFamily(r) + " rule del " + ruleWords(r) })
 	case model.SetToken:
 		return []string{fmt.Sprintf("ip token set %s dev %s", op.Token, op.Link)}
+	case model.JoinGroups:
+		return each(op.Groups, func(g netip.Addr) string { return "socat -u " + listener(op.To, g) + " - &" })
+	case model.LeaveGroups:
+		return each(op.Groups, func(g netip.Addr) string { return fmt.Sprintf("pkill -f '%s'", listener(op.To, g)) })
 	case model.SolicitRouters:
 		return []string{"rdisc6 -1 " + op.Link, fmt.Sprintf("ip -6 route del default dev %s proto ra metric %d", op.Link, model.MetricInterimRA)}
 	}
 	return nil
+}
+
+// listener is the address of socat(1) that joins a group on a link.
+func listener(link string, group netip.Addr) string {
+	if group.Is4() {
+		return fmt.Sprintf("UDP4-RECV:0,ip-add-membership=%s:%s", group, link)
+	}
+	return fmt.Sprintf("UDP6-RECV:0,ipv6-join-group=[%s]:%s", group, link)
 }
 
 func ruleFamily(r model.Rule) string {

@@ -71,6 +71,10 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		if l := ns.Link(op.Link); l != nil && l.Token != op.Token {
 			return model.Operations{model.SetToken{Link: op.Link, Token: orSame(l.Token, "::")}}
 		}
+	case model.JoinGroups:
+		return model.Operations{model.LeaveGroups(op)}
+	case model.LeaveGroups:
+		return model.Operations{model.JoinGroups(op)}
 	case model.RedirectIngress:
 		return model.Operations{model.EndRedirect{From: op.From}}
 	case model.SetSetting:

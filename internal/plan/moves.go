@@ -26,6 +26,21 @@ func (p Plan) Moves() []model.Move {
 	return out
 }
 
+// Groups are the multicast groups that the plan sees to: those that the bridge hears for
+// an uplink from now on, and those that it has heard until now.
+func (p Plan) Groups() []model.JoinGroups {
+	var out []model.JoinGroups
+	for _, st := range p.Steps {
+		switch op := st.Do.(type) {
+		case model.JoinGroups:
+			out = append(out, op)
+		case model.LeaveGroups:
+			out = append(out, model.JoinGroups(op))
+		}
+	}
+	return out
+}
+
 // movesTraffic: neighbours are copied wherever, and only where, routes move.
 func (p Plan) movesTraffic(from, to string) bool {
 	return slices.ContainsFunc(p.Steps, func(st Step) bool { return st.Do == model.Operation(model.CopyNeighbours{From: from, To: to}) })

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 
 	"drawbridge/internal/model"
@@ -64,6 +65,9 @@ type OwnedUplink struct {
 	Host      string          `json:"host"`
 	Addresses []model.Address `json:"addresses,omitempty"`
 	Routes    []model.Route   `json:"routes,omitempty"`
+	// Groups are multicast groups that programs had joined on it: the bridge hears them
+	// for as long as the host's place is there.
+	Groups []netip.Addr `json:"groups,omitempty"`
 }
 
 // Empty tells whether there is nothing to bring back.

@@ -8,6 +8,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"drawbridge/internal/model"
 )
@@ -86,6 +87,8 @@ type Options struct {
 	// NoRedirect says that this kernel cannot redirect what arrives at an uplink (tcx,
 	// Linux 6.6): the cutover may then lose a few frames of a flood.
 	NoRedirect bool
+	// Multicast are the groups that programs have joined, by link.
+	Multicast map[string][]netip.Addr
 	// Seed makes chosen MAC addresses differ from those of other hosts: a value of
 	// this host's own that does not change.
 	Seed string

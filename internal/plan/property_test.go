@@ -79,7 +79,9 @@ func TestRandomWalksOverWishes(t *testing.T) {
 }
 
 func walk(t *rapid.T, now model.Snapshot, own Owned, want spec.Desired) (Plan, model.Snapshot) {
-	p, err := Diff(now, want, own, options)
+	opt := options
+	opt.Multicast = map[string][]netip.Addr{"eth0": {netip.MustParseAddr("224.0.0.251"), netip.MustParseAddr("ff02::fb")}}
+	p, err := Diff(now, want, own, opt)
 	if err != nil {
 		t.Fatalf("plan: %v", err)
 	}

@@ -68,7 +68,7 @@ func (s System) Gather(ctx context.Context, ns *model.Namespace, moves []model.M
 	}
 	f.Session = s.session()
 	err = s.Inside(func() error {
-		f.Memberships = s.memberships(ns)
+		f.Memberships = s.Memberships()
 		f.Processes = s.processes()
 		return nil
 	})
@@ -133,16 +133,10 @@ func (s System) session() Session {
 	return Session{}
 }
 
-func (s System) memberships(ns *model.Namespace) []Membership {
-	out := parseIGMP(s.read("proc/thread-self/net/igmp"))
-	out = append(out, parseIGMP6(s.read("proc/thread-self/net/igmp6"))...)
-	var known []Membership
-	for _, m := range out {
-		if ns.Link(m.Link) != nil {
-			known = append(known, m)
-		}
-	}
-	return known
+// Memberships lists the multicast groups that links have joined, in the namespace of the
+// thread that asks.
+func (s System) Memberships() []Membership {
+	return append(parseIGMP(s.read("proc/thread-self/net/igmp")), parseIGMP6(s.read("proc/thread-self/net/igmp6"))...)
 }
 
 // parseIGMP reads /proc/net/igmp: a line for each link, indented ones with its groups.

@@ -23,19 +23,49 @@ var automatic = []netip.Prefix{
 	netip.MustParsePrefix("ff02::1:ff00:0/104"), // solicited-node groups follow their addresses
 }
 
-// memberships: a group is joined on a link (ip_mc_join_group), not by the host.
+// memberships: a group is joined on a link (ip_mc_join_group), not by the host. Those that
+// the plan sees to go on, but for a socket that wants to hear by this very link only.
 func (c *checker) memberships() {
-	for _, m := range c.Facts.Memberships {
-		if m.Link != c.move.From || slices.ContainsFunc(automatic, func(p netip.Prefix) bool { return p.Contains(m.Group) }) {
-			continue
+	var lost, kept []netip.Addr
+	for _, group := range Joined(c.Facts.Memberships)[c.move.From] {
+		if c.seenTo(group) {
+			kept = append(kept, group)
+		} else {
+			lost = append(lost, group)
 		}
-		hint := fmt.Sprintf("start that program anew afterwards; or, until it is: ip addr add %s/%d dev %s autojoin", m.Group, m.Group.BitLen(), c.move.To)
-		if m.Group.Is4() {
-			// The address makes the group a local one: `ip route get` then says dev lo.
-			hint += " (what this host sends to the group without naming an interface then stays on it)"
-		}
-		c.add(Warn, m.Link, fmt.Sprintf("a program has joined the multicast group %s on it, and does not hear it on %s", m.Group, c.move.To), hint)
 	}
+	for _, group := range lost {
+		c.add(Warn, c.move.From, fmt.Sprintf("a program has joined the multicast group %s on it, and does not hear it on %s", group, c.move.To),
+			"start that program anew afterwards")
+	}
+	if four := slices.IndexFunc(kept, netip.Addr.Is4); four >= 0 && c.move.Plug {
+		c.add(Note, c.move.From, fmt.Sprintf("programs have joined multicast groups on it (%s, for one): they go on hearing them by %s, but for one that has cleared IP_MULTICAST_ALL", kept[four], c.move.To),
+			"start such a program anew afterwards")
+	}
+}
+
+// seenTo tells whether a process of ours hears a group on the other link, or on this one
+// until now.
+func (c *checker) seenTo(group netip.Addr) bool {
+	return slices.ContainsFunc(c.Groups, func(o model.JoinGroups) bool {
+		return (o.From == c.move.From || o.To == c.move.From) && slices.Contains(o.Groups, group)
+	})
+}
+
+// Joined lists the groups that programs have joined, by link: those that the kernel joins
+// by itself on every link are left out.
+func Joined(all []Membership) map[string][]netip.Addr {
+	out := map[string][]netip.Addr{}
+	for _, m := range all {
+		own := slices.ContainsFunc(automatic, func(p netip.Prefix) bool { return p.Contains(m.Group) })
+		if !own && !slices.Contains(out[m.Link], m.Group) {
+			out[m.Link] = append(out[m.Link], m.Group)
+		}
+	}
+	for _, groups := range out {
+		slices.SortFunc(groups, netip.Addr.Compare)
+	}
+	return out
 }
 
 // temporary: IFA_F_TEMPORARY cannot be set by hand (inet6_rtm_newaddr masks it).

@@ -52,6 +52,8 @@ type Input struct {
 	Before, After model.Snapshot
 	Moves         []model.Move
 	Facts         Facts
+	// Groups are those that the plan sees to.
+	Groups []model.JoinGroups
 	// FailOnFirewall makes firewall rules that no longer match a reason to refuse.
 	FailOnFirewall bool
 }

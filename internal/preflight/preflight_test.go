@@ -73,7 +73,17 @@ func TestCheck(t *testing.T) {
 		{name: "a server that listens", facts: Facts{Sockets: []model.Socket{bound("tcp", "listen", "0.0.0.0:22", "0.0.0.0:0")}}, want: "warn: eth0: tcp 0.0.0.0:22 is bound to it"},
 		{name: "bound elsewhere", facts: Facts{Sockets: []model.Socket{{Protocol: "udp", Local: port("0.0.0.0:5353"), Bound: "eth1"}}}, want: ""},
 		{name: "the way back, bound to the bridge", facts: Facts{Sockets: []model.Socket{{Protocol: "tcp", State: "established", Local: port("[fe80::5]:22"), Remote: port("[fe80::1]:5"), Bound: "br0"}}}, set: func(in *Input) { in.Moves = []model.Move{{From: "br0", To: "eth0", Host: true}} }, want: "refuse: br0: a login is bound to it"},
-		{name: "multicast", facts: Facts{Memberships: []Membership{{"eth0", netip.MustParseAddr("224.0.0.251")}}}, want: "warn: eth0: a program has joined the multicast group 224.0.0.251", hint: "ip addr add 224.0.0.251/32 dev br0 autojoin"},
+		{name: "multicast", facts: Facts{Memberships: []Membership{{"eth0", netip.MustParseAddr("224.0.0.251")}}}, want: "warn: eth0: a program has joined the multicast group 224.0.0.251", hint: "start that program anew afterwards"},
+		{name: "multicast that is seen to", facts: Facts{Memberships: []Membership{{"eth0", netip.MustParseAddr("224.0.0.251")}, {"eth0", netip.MustParseAddr("ff02::fb")}}}, set: func(in *Input) {
+			in.Groups = []model.JoinGroups{{From: "eth0", To: "br0", Groups: []netip.Addr{netip.MustParseAddr("224.0.0.251"), netip.MustParseAddr("ff02::fb")}}}
+		}, want: "note: eth0: programs have joined multicast groups on it (224.0.0.251, for one)", hint: "start such a program anew"},
+		{name: "IPv6 multicast that is seen to", facts: Facts{Memberships: []Membership{{"eth0", netip.MustParseAddr("ff02::fb")}}}, set: func(in *Input) {
+			in.Groups = []model.JoinGroups{{From: "eth0", To: "br0", Groups: []netip.Addr{netip.MustParseAddr("ff02::fb")}}}
+		}, want: ""},
+		{name: "multicast on the way back, ours and another's", facts: Facts{Memberships: []Membership{{"br0", netip.MustParseAddr("224.0.0.251")}, {"br0", netip.MustParseAddr("224.0.0.252")}}}, set: func(in *Input) {
+			in.Moves = []model.Move{{From: "br0", To: "eth0", Host: true}}
+			in.Groups = []model.JoinGroups{{From: "eth0", To: "br0", Groups: []netip.Addr{netip.MustParseAddr("224.0.0.251")}}}
+		}, want: "warn: br0: a program has joined the multicast group 224.0.0.252"},
 		{name: "groups of the kernel's own", facts: Facts{Memberships: []Membership{{"eth0", netip.MustParseAddr("224.0.0.1")}, {"eth0", netip.MustParseAddr("ff02::1:ff00:5")}, {"eth1", netip.MustParseAddr("224.0.0.251")}}}, want: ""},
 		{name: "temporary", set: func(in *Input) {
 			ns := in.Before.Here()
@@ -192,7 +202,7 @@ func TestGather(t *testing.T) {
 	if f.Session.Client != port("198.18.0.9:50000") {
 		t.Errorf("session %v", f.Session)
 	}
-	if got := fmt.Sprint(f.Memberships); got != "[{lo 224.0.0.1} {eth0 224.0.0.251} {eth0 ff02::fb}]" {
+	if got := fmt.Sprint(f.Memberships); got != "[{lo 224.0.0.1} {eth0 224.0.0.251} {eth0 ff02::fb} {gone ff02::fb}]" {
 		t.Errorf("memberships %s", got)
 	}
 	if got := fmt.Sprint(f.States); got != "[{NetworkManager eth0 /run/NetworkManager/devices/2} {ifupdown eth0 /run/network/ifstate}]" {

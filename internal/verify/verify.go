@@ -57,7 +57,7 @@ func ObjectsOf(ops []model.Operation) Objects {
 			add(&o.Links, op.Names()...)
 		case model.DeleteLinks:
 			add(&o.Links, op.Names()...)
-		case model.CopyNeighbours, model.WaitUp, model.RedirectIngress, model.EndRedirect:
+		case model.CopyNeighbours, model.WaitUp, model.RedirectIngress, model.EndRedirect, model.JoinGroups, model.LeaveGroups:
 		default:
 			if model.ForMachine(op) {
 				add(&o.Machines, op.Object())
