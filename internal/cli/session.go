@@ -161,12 +161,16 @@ func seed() string {
 // transaction prepares to carry out a plan, telling of each step.
 func (a *app) transaction(s *session, quiet bool) *apply.Transaction {
 	t := &apply.Transaction{Kernel: a.withGroups(s), Machines: s.machines, Store: s.store}
+	p := &progress{w: a.err, terminal: isTerminal(a.err), used: s.machines.Used}
 	if !quiet {
+		s.machines.Progress = p.machines
 		t.Progress = func(step, of int, title string) {
 			fmt.Fprintf(a.err, "  %*d/%d  %s\n", len(strconv.Itoa(of)), step, of, title)
 		}
 	}
 	t.RollingBack = func(cause error) {
+		p.finish()
+		s.machines.Progress = nil
 		fmt.Fprintf(a.err, "rolling back: %s\n", strings.SplitN(cause.Error(), "\n", 2)[0])
 	}
 	return t

@@ -141,6 +141,7 @@ func (a *app) readFile(file, uplink string) (spec.Desired, error) {
 	for _, d := range problems.Warnings() {
 		fmt.Fprintln(a.err, d)
 	}
+	fileRelative(&want, file)
 	if uplink != "" {
 		for i := range want.Networks {
 			if want.Networks[i].Mode == "bridged" {

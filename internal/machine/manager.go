@@ -33,6 +33,8 @@ type Manager struct {
 	Namespace string
 	// Executable is the static drawbridge binary; "" for this process's own.
 	Executable string
+	// Progress of many machines; may be nil.
+	Progress Progress
 
 	dir string
 }
@@ -40,7 +42,7 @@ type Manager struct {
 // NewManager has its state in dir, which is made when it is needed.
 func NewManager(dir string) *Manager { return &Manager{dir: dir} }
 
-// Do carries out StartMachine, StopMachine, PlugNIC, UnplugNIC or ConfigureNIC. The
+// Do carries out StartMachine, StopMachine, StartMachines, StopMachines, PlugNIC, UnplugNIC or ConfigureNIC. The
 // error wraps one of the model's. A start that fails, or whose ctx ends, leaves
 // nothing over. A stop of a machine that has ended by itself cleans up after it.
 func (m *Manager) Do(ctx context.Context, op model.Operation) error {
@@ -50,6 +52,10 @@ func (m *Manager) Do(ctx context.Context, op model.Operation) error {
 		err = m.start(ctx, o.Machine)
 	case model.StopMachine:
 		err = m.stop(ctx, o.Name)
+	case model.StartMachines:
+		err = m.startMany(ctx, o.Machines)
+	case model.StopMachines:
+		err = m.stopMany(ctx, o.Machines)
 	case model.PlugNIC:
 		_, err = m.call(ctx, o.Machine, call{Do: callPlug, NIC: &o.NIC})
 	case model.UnplugNIC:
@@ -68,14 +74,23 @@ func (m *Manager) Do(ctx context.Context, op model.Operation) error {
 // Ready tells what would keep an operation from being carried out on this host, as far
 // as that can be known before anything is touched; nil for nothing.
 func (m *Manager) Ready(ctx context.Context, op model.Operation) error {
-	o, ok := op.(model.StartMachine)
-	if !ok || o.Machine.VMM != vmmUML {
+	var list []model.MachineConfig
+	switch o := op.(type) {
+	case model.StartMachine:
+		list = []model.MachineConfig{o.Machine}
+	case model.StartMachines:
+		list = o.Machines
+	}
+	var umls []model.MachineConfig
+	for _, c := range list {
+		if c.VMM == vmmUML {
+			umls = append(umls, c)
+		}
+	}
+	if len(umls) == 0 {
 		return nil
 	}
-	if err := uml.Ready(ctx, o.Machine); err != nil {
-		return fmt.Errorf("machine %s: %w", o.Machine.Name, err)
-	}
-	return nil
+	return uml.Ready(ctx, umls)
 }
 
 var machineName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)

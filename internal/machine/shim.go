@@ -187,6 +187,13 @@ func (s *shim) tapOpen(tap string) bool {
 
 // explain adds to a failed boot how the VMM ended, and what its console said last.
 func (s *shim) explain(ctx context.Context, err error) error {
+	if errors.Is(err, agent.ErrGone) {
+		// The channel ends a moment before the process is reaped.
+		select {
+		case <-s.vm.Done():
+		case <-time.After(time.Second):
+		}
+	}
 	select {
 	case <-s.stop:
 		return errors.New("stopped while it was starting")

@@ -8,7 +8,7 @@ func (o StartMachine) apply(s *Snapshot) error {
 	}
 	config := o.Machine
 	config.NICs = nil
-	m := Machine{Name: config.Name, VMM: config.VMM, State: "running", Config: &config, Inside: &Namespace{Name: config.Name}}
+	m := Machine{Name: config.Name, VMM: config.VMM, State: MachineRunning, Config: &config, Inside: &Namespace{Name: config.Name}}
 	s.Machines = append(s.Machines, m)
 	for _, nic := range o.Machine.NICs {
 		if err := s.plug(config.Name, nic); err != nil {

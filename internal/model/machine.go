@@ -8,14 +8,32 @@ type Machine struct {
 	// VMM is uml, qemu, namespace, firecracker ..., or "process" where only the
 	// holder of a tap is known.
 	VMM string `json:"vmm"`
-	// State is running, starting, stopped or failed.
+	// State is one of the states below.
 	State string       `json:"state"`
 	PID   int          `json:"pid,omitempty"` // informational; nothing is named by it
 	NICs  []MachineNIC `json:"nics,omitempty"`
+	// Restarts is how often it was started again after it had ended by itself.
+	Restarts int `json:"restarts,omitempty"`
 	// Config is what it was started with; nil for a machine that is not ours.
 	Config *MachineConfig `json:"config,omitempty"`
 	// Inside is the guest's own namespace as its agent reports it; nil if unknown.
 	Inside *Namespace `json:"inside,omitempty"`
+}
+
+// The states of a machine.
+const (
+	MachineStarting   = "starting"
+	MachineRunning    = "running"
+	MachinePaused     = "paused"
+	MachineRestarting = "restarting" // it ended by itself, and waits to be started again
+	MachineStopped    = "stopped"    // it halted by itself
+	MachineFailed     = "failed"
+)
+
+// Lives tells whether somebody looks after the machine: it runs, is paused, or waits
+// to be started again. One that does not live may be started anew.
+func (m *Machine) Lives() bool {
+	return m.State == MachineRunning || m.State == MachinePaused || m.State == MachineRestarting
 }
 
 // NIC finds a NIC by name, nil if there is none.
@@ -49,6 +67,11 @@ type MachineConfig struct {
 	Kernel string `json:"kernel,omitempty"`
 	// Root is embedded, hostfs:DIR or the path of an image.
 	Root string `json:"root,omitempty"`
+	// Writes is what becomes of what the guest writes to a root that is not embedded:
+	// none (it is read-only), discard, keep or through.
+	Writes string `json:"writes,omitempty"`
+	// Restart is no, on-failure or always; "" is no.
+	Restart string `json:"restart,omitempty"`
 	// Args are added to the guest kernel's command line.
 	Args []string    `json:"args,omitempty"`
 	NICs []NICConfig `json:"nics,omitempty"`

@@ -262,7 +262,7 @@ func routesObject(rs []Route) string {
 // than by the host's kernel.
 func ForMachine(op Operation) bool {
 	switch op.(type) {
-	case StartMachine, StopMachine, PlugNIC, UnplugNIC, ConfigureNIC:
+	case StartMachine, StopMachine, StartMachines, StopMachines, PlugNIC, UnplugNIC, ConfigureNIC:
 		return true
 	default:
 		return false
@@ -274,7 +274,8 @@ var operationTypes = func() map[string]reflect.Type {
 	for _, op := range []Operation{
 		CreateBridge{}, CreateTap{}, CreateTaps{}, CreateVeth{}, DeleteLink{}, DeleteLinks{}, MoveLink{}, SetUp{}, SetMaster{}, SetMAC{}, SetMTU{},
 		AddAddresses{}, DeleteAddresses{}, SettleAddresses{}, AddRoutes{}, DeleteRoutes{}, MoveRoutes{},
-		CopyNeighbours{}, CopyRules{}, DeleteRules{}, SetToken{}, SolicitRouters{}, RenewAddresses{}, JoinGroups{}, LeaveGroups{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{}, StartMachine{}, StopMachine{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
+		CopyNeighbours{}, CopyRules{}, DeleteRules{}, SetToken{}, SolicitRouters{}, RenewAddresses{}, JoinGroups{}, LeaveGroups{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{},
+		StartMachine{}, StopMachine{}, StartMachines{}, StopMachines{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
 	} {
 		types[op.Op()] = reflect.TypeOf(op)
 	}

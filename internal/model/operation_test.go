@@ -20,6 +20,8 @@ func TestOperationsSurviveJSON(t *testing.T) {
 		MoveRoutes{From: "eth0", To: "br0", Routes: []Route{{Table: TableMain, Destination: netip.MustParsePrefix("::/0"), NextHops: []NextHop{{Link: "eth0", Gateway: netip.MustParseAddr("2001:db8::1")}}}}},
 		JoinGroups{From: "eth0", To: "br0", Groups: []netip.Addr{netip.MustParseAddr("224.0.0.251"), netip.MustParseAddr("ff02::fb")}},
 		StartMachine{Machine: MachineConfig{Name: "web", VMM: "uml", Memory: 64 << 20, NICs: []NICConfig{{Name: "eth1", DHCP: true}}}},
+		StartMachines{Machines: []MachineConfig{{Name: "web1", VMM: "uml", Root: "/srv/debian.img", Writes: "keep", Restart: "always"}, {Name: "web2", VMM: "namespace"}}},
+		StopMachines{Machines: []string{"web1", "web2"}},
 		PlugNIC{Machine: "web", NIC: NICConfig{Name: "eth1", Link: "tap0", Transport: TransportTap}},
 	}
 	data, err := json.Marshal(ops)

@@ -126,6 +126,10 @@ func machineCommands(op model.Operation, style Style) []string {
 		return []string{startCommand(op.Machine, style)}
 	case model.StopMachine:
 		return []string{"uml_mconsole " + op.Name + " cad"}
+	case model.StartMachines:
+		return each(op.Machines, func(m model.MachineConfig) string { return startCommand(m, style) + " &" })
+	case model.StopMachines:
+		return []string{fmt.Sprintf("for m in %s; do uml_mconsole $m cad & done", braces(op.Machines))}
 	case model.PlugNIC:
 		return []string{fmt.Sprintf("uml_mconsole %s config %s", op.Machine, nicArgument(op.NIC, style))}
 	case model.UnplugNIC:
@@ -152,12 +156,32 @@ func startCommand(m model.MachineConfig, style Style) string {
 	if m.Memory != 0 {
 		words = append(words, fmt.Sprintf("mem=%dM", m.Memory>>20))
 	}
+	words = append(words, rootWords(m)...)
 	for _, n := range m.NICs {
 		if n.Link != "" {
 			words = append(words, nicArgument(n, style))
 		}
 	}
 	return strings.Join(append(words, m.Args...), " ")
+}
+
+// rootWords say what a User-Mode Linux of the page's runs from.
+func rootWords(m model.MachineConfig) []string {
+	dir, isFolder := strings.CutPrefix(m.Root, "hostfs:")
+	switch {
+	case m.Root == "" || m.Root == "embedded":
+		return nil
+	case isFolder && m.Writes == "through":
+		return []string{"root=/dev/root", "rootfstype=hostfs", "rootflags=" + dir, "rw"}
+	case isFolder:
+		return []string{"root=/dev/root", "rootfstype=hostfs", "rootflags=" + dir, "ro"}
+	case m.Writes == "through":
+		return []string{"ubd0=" + m.Root, "rw"}
+	case m.Writes == "none":
+		return []string{"ubd0r=" + m.Root, "ro"}
+	default:
+		return []string{fmt.Sprintf("ubd0=%s.cow,%s", m.Name, m.Root), "rw"}
+	}
 }
 
 // nicArgument is UML's kernel argument for a NIC: the page's eth1=tuntap,tap0, or the

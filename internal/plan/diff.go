@@ -16,7 +16,7 @@ import (
 // The error joins all [Refusal]s.
 func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, error) {
 	now = now.Clone()
-	now.Machines = slices.DeleteFunc(now.Machines, func(m model.Machine) bool { return m.Config != nil && m.State != "running" })
+	now.Machines = slices.DeleteFunc(now.Machines, func(m model.Machine) bool { return m.Config != nil && !m.Lives() })
 	b := newBuilder(now, own, opt)
 	w := b.resolve(want)
 	if len(b.fails) > 0 {
@@ -43,9 +43,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	for _, c := range single {
 		b.plugCable(c)
 	}
-	for _, m := range w.machines {
-		b.runMachine(m)
-	}
+	b.runMachines(w.machines)
 	if w.empty() {
 		b.restoreSettings()
 	}

@@ -95,6 +95,16 @@ func inverseForMachine(op model.Operation, before *model.Snapshot) model.Operati
 		if m := before.Machine(op.Name); m != nil && m.Config != nil {
 			return model.Operations{model.StartMachine{Machine: *m.Config}}
 		}
+	case model.StartMachines:
+		return model.Operations{model.StopMachines{Machines: op.Names()}}
+	case model.StopMachines:
+		var again model.StartMachines
+		for _, name := range op.Machines {
+			if m := before.Machine(name); m != nil && m.Config != nil {
+				again.Machines = append(again.Machines, *m.Config)
+			}
+		}
+		return model.Operations{again}
 	case model.PlugNIC:
 		return model.Operations{model.UnplugNIC{Machine: op.Machine, NIC: op.NIC.Name}}
 	case model.UnplugNIC:

@@ -7,9 +7,14 @@ import (
 	"drawbridge/internal/model"
 )
 
+// together is how many machines are started or stopped as one step: each fewer is a step
+// of its own, with its picture.
+const together = 3
+
 // stopMachines stops the machines of ours that nobody wants, or that must be started
 // anew, and takes the cables off NICs that are wanted elsewhere.
 func (b *builder) stopMachines(w *wanted) {
+	var gone, changed []string
 	for _, name := range slices.Clone(b.own.Machines) {
 		m := b.now.Machine(name)
 		if m == nil {
@@ -19,12 +24,24 @@ func (b *builder) stopMachines(w *wanted) {
 		want := w.machine(name)
 		switch {
 		case want == nil:
-			b.step("Stop the machine "+name, "The file no longer has it.", model.StopMachine{Name: name})
+			gone = append(gone, name)
 		case !sameMachine(*m.Config, *want):
-			b.step("Stop the machine "+name, "What the file changes can only be changed by starting it anew.", model.StopMachine{Name: name})
+			changed = append(changed, name)
 		default:
 			b.unplugNICs(*m, *want)
 		}
+	}
+	b.stop(gone, "The file no longer has it.", "The file no longer has them.")
+	b.stop(changed, "What the file changes can only be changed by starting it anew.", "What the file changes can only be changed by starting them anew.")
+}
+
+func (b *builder) stop(names []string, why, whyMany string) {
+	if len(names) >= together {
+		b.step(fmt.Sprintf("Stop %d machines: %s", len(names), shortRuns(names)), whyMany, model.StopMachines{Machines: names})
+		return
+	}
+	for _, name := range names {
+		b.step("Stop the machine "+name, why, model.StopMachine{Name: name})
 	}
 }
 
@@ -87,13 +104,29 @@ func (b *builder) bridgeMTU(bridge string) int {
 	return 0
 }
 
-// runMachine starts a machine, or brings a running one's NICs to what is wanted.
-func (b *builder) runMachine(want model.MachineConfig) {
-	m := b.now.Machine(want.Name)
-	if m == nil {
-		b.step("Start the machine "+want.Name, startWhy(want), model.StartMachine{Machine: want})
+// runMachines starts machines, and brings the NICs of running ones to what is wanted.
+func (b *builder) runMachines(wanted []model.MachineConfig) {
+	var missing []model.MachineConfig
+	for _, want := range wanted {
+		if b.now.Machine(want.Name) == nil {
+			missing = append(missing, want)
+		} else {
+			b.plugNICs(want)
+		}
+	}
+	if len(missing) < together {
+		for _, m := range missing {
+			b.step("Start the machine "+m.Name, startWhy(m), model.StartMachine{Machine: m})
+		}
 		return
 	}
+	op := model.StartMachines{Machines: missing}
+	b.step(fmt.Sprintf("Start %d machines: %s", len(missing), shortRuns(op.Names())),
+		"Each opens its tap: the tap's wire end is now a cable to the machine's NIC. As many start at a time as this host's processors and memory bear.", op)
+}
+
+// plugNICs brings a running machine's NICs to what is wanted.
+func (b *builder) plugNICs(want model.MachineConfig) {
 	for _, nic := range want.NICs {
 		now := nicConfig(b.now.Machine(want.Name), nic.Name)
 		switch {

@@ -176,6 +176,10 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 		o.Machines = append(o.Machines, op.Machine.Name)
 	case model.StopMachine:
 		o.Machines = slices.DeleteFunc(o.Machines, func(m string) bool { return m == op.Name })
+	case model.StartMachines:
+		o.Machines = append(o.Machines, op.Names()...)
+	case model.StopMachines:
+		o.Machines = slices.DeleteFunc(o.Machines, func(m string) bool { return slices.Contains(op.Machines, m) })
 	}
 }
 

@@ -109,7 +109,10 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 	if known := b.now.Machine(m.Name); known != nil && known.Config == nil {
 		b.refuse(m.Name, "a machine of that name runs already, and was not started by drawbridge", "choose another name in the file")
 	}
-	mc := model.MachineConfig{Name: m.Name, VMM: m.VMM, Memory: m.Memory, Kernel: m.Kernel, Root: m.Root, Args: m.Args}
+	mc := model.MachineConfig{Name: m.Name, VMM: m.VMM, Memory: m.Memory, Kernel: m.Kernel, Root: m.Root, Writes: m.Writes, Restart: m.Restart, Args: m.Args}
+	if mc.Restart == spec.RestartNo {
+		mc.Restart = ""
+	}
 	for _, n := range m.NICs {
 		c := wantedCable{link: n.Tap, bridge: bridgeOf[n.Network], host: n.Host, machine: m.Name, transport: model.TransportTap}
 		if b.opt.NoTaps || m.VMM == "namespace" {

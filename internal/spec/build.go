@@ -18,6 +18,7 @@ type builder struct {
 	networks map[string]*network
 	links    claims // bridges, uplinks and taps: one namespace of names
 	macs     claims
+	machines claims
 	hosts    claims // addresses, by segment
 	subnets  []subnetUse
 }
@@ -55,6 +56,7 @@ func (p *parser) build(file fields) Desired {
 		b.want.Networks = append(b.want.Networks, n)
 	}
 	b.taken(b.links, "one name is one link: choose another, or leave it out where a default is made")
+	b.taken(b.machines, "give each machine a name of its own; with count: the number is a part of it")
 	b.taken(b.macs, "leave mac: out, and one is chosen")
 	b.taken(b.hosts, "give each host of a network an address of its own")
 	b.overlaps()

@@ -65,6 +65,24 @@ const (
 // RootEmbedded as a machine's root means the guest inside this binary.
 const RootEmbedded = "embedded"
 
+// What becomes of a guest's writes to its root.
+const (
+	WritesNone    = "none"
+	WritesDiscard = "discard"
+	WritesKeep    = "keep"
+	WritesThrough = "through"
+)
+
+// HostfsPrefix begins a root that is a folder of the host.
+const HostfsPrefix = "hostfs:"
+
+// When a machine that ended by itself is started again.
+const (
+	RestartNo        = "no"
+	RestartOnFailure = "on-failure"
+	RestartAlways    = "always"
+)
+
 // Machine is a virtual machine that this program starts.
 type Machine struct {
 	Name string
@@ -74,7 +92,12 @@ type Machine struct {
 	Memory int64
 	// Kernel is the path of the UML binary, "" for the one on PATH.
 	Kernel string
-	Root   string
+	// Root is [RootEmbedded], [HostfsPrefix] with a folder, or the path of an image.
+	Root string
+	// Writes is one of the Writes constants, "" for the embedded root, which has no use for it.
+	Writes string
+	// Restart is one of the Restart constants.
+	Restart string
 	// Args are added to the guest kernel's command line.
 	Args []string
 	NICs []NIC

@@ -12,6 +12,7 @@ const (
 	kindTexts                // a list of texts
 	kindFlag                 // true or false
 	kindSize                 // bytes: 64M
+	kindCount                // a whole number, 1 or more
 	kindLink                 // a link's name, or one of the key's words
 	kindNetwork              // the name of a network of this file
 	kindUser                 // a user's or group's name or number

@@ -8,6 +8,8 @@ import (
 
 const (
 	defaultMemory = 64 << 20
+	// A distribution's first processes do not fit into what is enough for ours.
+	defaultForeignMemory = 256 << 20
 	// Debian's UML 6.1 panics below; 48M is the least that worked every time.
 	leastMemory    = 32 << 20
 	tightMemory    = 48 << 20
@@ -15,35 +17,56 @@ const (
 	memoryPageSize = 4096
 )
 
+// machine reads an entry, which is one machine or, with count:, many.
 func (b *builder) machine(e entry) {
-	m := Machine{Name: e.name, Pos: e.at.Pos, VMM: UML, Root: RootEmbedded}
+	count, counted := e.fields.get("count")
+	names := b.machineNames(e, counted && !count.bad, count.count)
+	m := b.oneMachine(names[0], e)
+	if len(names) > 1 {
+		b.checkCounted(m, e)
+	}
+	b.want.Machines = append(b.want.Machines, m)
+	b.copies(m, names[1:], e)
+	for _, name := range names {
+		b.machines = append(b.machines, claim{at{e.at.Pos, e.path}, name, e.path, "machine"})
+	}
+}
+
+func (b *builder) oneMachine(name string, e entry) Machine {
+	m := Machine{Name: name, Pos: e.at.Pos, VMM: UML, Root: RootEmbedded, Restart: RestartNo}
 	known := true
 	if vmm, given := e.fields.get("vmm"); given {
 		m.VMM, known = vmm.text, !vmm.bad
 	}
 	m.Kernel = e.fields["kernel"].text
+	b.root(&m, e)
 	b.memory(&m, e)
-	b.root(e)
+	if restart, given := e.fields.get("restart"); given && !restart.bad {
+		m.Restart = restart.text
+	}
 	for _, a := range e.fields["args"].texts {
-		b.arg(a)
+		b.arg(&m, a)
 		m.Args = append(m.Args, a.text)
 	}
 	if known && m.VMM == NamespaceKind {
-		for _, name := range []string{"memory", "kernel", "args"} {
+		for _, name := range []string{"memory", "kernel", "args", "root", "writes"} {
 			if v, given := e.fields.get(name); given {
 				b.warnf(v.at, CodeConflict, "write vmm: uml, or leave it out", "a namespace has no kernel of its own: %s does nothing", name)
 			}
 		}
-		m.Memory, m.Kernel, m.Args = 0, "", nil
+		m.Memory, m.Kernel, m.Args, m.Root, m.Writes = 0, "", nil, RootEmbedded, ""
 	}
 	for _, nic := range e.fields["nics"].entries {
 		m.NICs = append(m.NICs, b.nic(m, nic))
 	}
-	b.want.Machines = append(b.want.Machines, m)
+	return m
 }
 
 func (b *builder) memory(m *Machine, e entry) {
 	m.Memory = defaultMemory
+	if m.Root != RootEmbedded {
+		m.Memory = defaultForeignMemory
+	}
 	v, given := e.fields.get("memory")
 	if !given || v.bad {
 		return
@@ -63,27 +86,55 @@ func (b *builder) memory(m *Machine, e entry) {
 	}
 }
 
-func (b *builder) root(e entry) {
+// root settles what the guest runs from, and what becomes of what it writes there.
+func (b *builder) root(m *Machine, e entry) {
 	v, given := e.fields.get("root")
-	if !given || v.bad || v.isWord {
+	writes, asked := e.fields.get("writes")
+	if given && !v.bad {
+		m.Root = v.text
+	}
+	dir, isFolder := strings.CutPrefix(m.Root, HostfsPrefix)
+	switch {
+	case given && v.bad:
+		return
+	case m.Root == RootEmbedded:
+		if asked {
+			b.warnf(writes.at, CodeConflict, "leave it out, or give a root:", "the embedded guest is in memory: writes does nothing")
+		}
+		return
+	case isFolder && strings.TrimSpace(dir) == "":
+		b.errorf(v.at, CodeUnfit, "hostfs:/srv/guest", "hostfs: without a folder")
 		return
 	}
-	what := "a disk image as the guest's root"
-	if strings.HasPrefix(v.text, "hostfs:") {
-		what = "a folder of the host as the guest's root"
+	m.Writes = WritesDiscard
+	if isFolder {
+		m.Writes = WritesNone
 	}
-	b.errorf(v.at, CodeNotYet, "in this version: embedded", "%s is not there yet", what)
+	if !asked || writes.bad {
+		return
+	}
+	m.Writes = writes.text
+	switch {
+	case isFolder && m.Writes == WritesKeep:
+		b.errorf(writes.at, CodeConflict, "writes: discard keeps them in the guest's memory, writes: through writes to the folder", "there is no overlay over a folder that could be kept")
+	case isFolder && m.Writes == WritesThrough:
+		b.warnf(writes.at, CodeConflict, "writes: none, or discard, if it need not", "root in the guest writes to the host's folder %s, as the user that runs the machine", dir)
+	}
 }
 
 // ownArgs are words of the guest kernel's command line that are made of other keys.
 var ownArgs = map[string]string{
 	"mem": "memory:", "initrd": "root:", "root": "root:", "rootfstype": "root:", "rootflags": "root:",
-	"umid": "the machine's name", "uml_dir": "the state folder", "init": "root:", "con0": "the console",
+	"umid": "the machine's name", "uml_dir": "the state folder", "con0": "the console", "ssl0": "the guest's agent",
+	"hostfs": "root:", "rdinit": "root:",
 }
 
-func (b *builder) arg(a placedText) {
+func (b *builder) arg(m *Machine, a placedText) {
 	name, _, _ := strings.Cut(a.text, "=")
 	from := ownArgs[name]
+	if name == "init" && m.Root == RootEmbedded {
+		from = "root:"
+	}
 	for _, nic := range []string{"eth", "vec"} {
 		number, is := strings.CutPrefix(name, nic)
 		number, _, _ = strings.Cut(number, ":")

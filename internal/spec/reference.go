@@ -91,6 +91,6 @@ func (o *object) words(b *strings.Builder) {
 const namesReference = `## Names
 
 - A link (a bridge, an uplink, a tap, a NIC): 1 to 15 bytes, no white space, none of ` + "`/ : % , = \" ' \\`" + `, not ` + "`.`, `..`, `lo`, `all` or `default`" + `.
-- A machine: letters, digits and hyphens, 32 at most; it is the guest's host name.
+- A machine: letters, digits and hyphens, 32 at most; it is the guest's host name. With ` + "`count:`, `%d` (or `%02d`)" + ` stands for the number; without it the number comes last: web1, web2.
 - A network: letters, digits, ` + "`-`, `_` and `.`" + `, 63 at most.
 `

@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -19,8 +20,12 @@ func (r nameRule) check(name string) (problem, hint string) {
 	case nameOfMachine:
 		// It is a host name (RFC 1123 2.1), and part of UML's mconsole socket, whose
 		// whole path has 108 bytes (unix(7)).
-		if !isPlain(name, 32, "-") || strings.HasSuffix(name, "-") {
-			return "no name for a machine: " + quote(name), "letters, digits and hyphens, 32 at most, beginning and ending with a letter or digit"
+		plain := name
+		if verb := numberVerb.FindString(name); verb != "" {
+			plain = strings.Replace(name, verb, "1", 1)
+		}
+		if !isPlain(plain, 32, "-") || strings.HasSuffix(plain, "-") {
+			return "no name for a machine: " + quote(name), "letters, digits and hyphens, 32 at most, beginning and ending with a letter or digit; with count:, %d for the number"
 		}
 	case nameOfNetwork:
 		if !isPlain(name, 63, "-_.") {
@@ -29,6 +34,10 @@ func (r nameRule) check(name string) (problem, hint string) {
 	}
 	return "", ""
 }
+
+// numberVerb stands for the number in the name of machines that are counted: %d, or
+// %02d for two digits.
+var numberVerb = regexp.MustCompile(`%(0[1-9])?d`)
 
 // isPlain: ASCII letters and digits, after the first one also the extra ones.
 func isPlain(s string, most int, extra string) bool {
@@ -89,6 +98,22 @@ func parseSize(s string) (size int64, problem, hint string) {
 		return 0, s + " is more than any machine has", hint
 	}
 	return int64(n) * factor, "", ""
+}
+
+// maxCount is how many machines one entry makes at most: a bridge takes 1,023 ports.
+const maxCount = 1000
+
+func parseCount(s string) (n int, problem, hint string) {
+	n, err := strconv.Atoi(s)
+	switch {
+	case err != nil || strconv.Itoa(n) != s:
+		return 0, "not a whole number: " + quote(s), "for example 20"
+	case n < 1:
+		return 0, s + " of them is none", "leave the entry out, or write 1"
+	case n > maxCount:
+		return 0, fmt.Sprintf("%d of them are more than the %d that one entry makes", n, maxCount), "make it two entries, on two networks"
+	}
+	return n, "", ""
 }
 
 // formatSize is the shortest way to write a size.

@@ -47,7 +47,8 @@ const (
 	textPattern    = `^.*\S.*$`
 	linkPattern    = `^[^-\s/:%,="'\\][^\s/:%,="'\\]{0,14}$`
 	networkPattern = `^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`
-	machinePattern = `^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$`
+	machinePattern = `^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$|^[A-Za-z0-9-]{0,31}%(0[1-9])?d[A-Za-z0-9-]{0,31}$`
+	countPattern   = `^[0-9]+$`
 	userPattern    = `^[^-:\s/,][^:\s/,]*$`
 	sizePattern    = `^[0-9]+ *([kKmMgG][iI]?)?[bB]?$`
 	macPattern     = `^[0-9A-Fa-f][02468ACEace]([:-][0-9A-Fa-f]{2}){5}$`
@@ -152,6 +153,8 @@ func (k *key) values() members {
 		forms = append(forms, members{{"type", "boolean"}})
 	case kindSize:
 		forms = append(forms, single, members{{"type", "integer"}, {"minimum", 0}})
+	case kindCount:
+		forms = append(forms, single, members{{"type", "integer"}, {"minimum", 0}})
 	case kindLink:
 		forms = append(forms, nameOfLink.schema())
 	case kindUser:
@@ -176,6 +179,8 @@ func (k *key) pattern() string {
 		return textPattern
 	case kindSize:
 		return sizePattern
+	case kindCount:
+		return countPattern
 	case kindLink:
 		return linkPattern
 	case kindNetwork:

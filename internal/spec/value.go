@@ -19,6 +19,7 @@ type value struct {
 	text     string // also a word, a name, a user
 	isWord   bool   // text is one of the key's words
 	size     int64
+	count    int
 	flag     bool
 	mac      model.MAC
 	address  netip.Addr
@@ -77,7 +78,7 @@ func (p *parser) value(k *key, n *yaml.Node, a at) value {
 // scalar reads one word or number by the key's kind.
 func (p *parser) scalar(k *key, n *yaml.Node, v *value) bool {
 	number := n.Kind == yaml.ScalarNode && n.Tag == "!!int"
-	numberIsFine := k.kind == kindSize || k.kind == kindUser
+	numberIsFine := k.kind == kindSize || k.kind == kindUser || k.kind == kindCount
 	if !isText(n) && (!number || !numberIsFine) {
 		hint := ""
 		switch {
@@ -133,6 +134,8 @@ func (k *key) read(v *value) (problem, hint string) {
 		}
 	case kindSize:
 		v.size, problem, hint = parseSize(v.text)
+	case kindCount:
+		v.count, problem, hint = parseCount(v.text)
 	case kindMAC:
 		v.mac, problem, hint = parseMAC(v.text)
 	case kindAddress:
@@ -160,6 +163,8 @@ func (k kind) what() string {
 		return "a word"
 	case kindSize:
 		return "a size in bytes"
+	case kindCount:
+		return "a whole number"
 	case kindLink:
 		return "the name of a link"
 	case kindNetwork:

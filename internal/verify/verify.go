@@ -57,6 +57,10 @@ func ObjectsOf(ops []model.Operation) Objects {
 			add(&o.Links, op.Names()...)
 		case model.DeleteLinks:
 			add(&o.Links, op.Names()...)
+		case model.StartMachines:
+			add(&o.Machines, op.Names()...)
+		case model.StopMachines:
+			add(&o.Machines, op.Machines...)
 		case model.CopyNeighbours, model.WaitUp, model.RedirectIngress, model.EndRedirect, model.JoinGroups, model.LeaveGroups:
 		default:
 			if model.ForMachine(op) {

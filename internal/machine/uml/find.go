@@ -1,6 +1,7 @@
 package uml
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,8 +39,12 @@ type kernelKey struct {
 
 // Find finds the UML binary, path or that on PATH, and asks it what it has.
 func Find(ctx context.Context, path string) (Kernel, error) {
-	if path == "" {
-		found, err := exec.LookPath(binaryName)
+	if path == "" || !strings.Contains(path, "/") {
+		name := cmp.Or(path, binaryName)
+		found, err := exec.LookPath(name)
+		if err != nil && path != "" {
+			return Kernel{}, fmt.Errorf("kernel %s is not on PATH: %w (hint: give a path with a slash, or leave `kernel` out to take %s)", path, model.ErrNotFound, binaryName)
+		}
 		if err != nil {
 			return Kernel{}, fmt.Errorf("%s is not on PATH: %w (hint: `apt install --no-install-recommends user-mode-linux`, or say `vmm: namespace` in the file)", binaryName, model.ErrNotFound)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"drawbridge/internal/machine/procs"
 	"drawbridge/internal/model"
 )
 
@@ -41,6 +42,9 @@ func unfit(dir string, need int64) string {
 	}
 	if free := int64(st.Bavail) * st.Bsize; free < need {
 		return fmt.Sprintf("has %d MiB left of the %d that are needed", free>>20, need>>20)
+	}
+	if host := procs.HostMemory(); st.Type == unix.TMPFS_MAGIC && host.Total > 0 && host.Available < need {
+		return fmt.Sprintf("is memory, of which this host has %d MiB left of the %d that are needed", host.Available>>20, need>>20)
 	}
 	if unix.Access(dir, unix.W_OK|unix.X_OK) != nil {
 		return "may not be written"

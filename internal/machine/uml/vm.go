@@ -35,20 +35,29 @@ type VM struct {
 	units   map[string]int
 }
 
-// Ready tells what would keep a machine from being started here: no kernel, no place
-// for the guest's memory, a configuration that this version cannot start.
-func Ready(ctx context.Context, m model.MachineConfig) error {
-	if m.Memory == 0 {
-		m.Memory = DefaultMemory
+// Ready tells what would keep machines from being started here, all of it at once: no
+// kernel, no place for the guests' memory, a root that cannot be used.
+func Ready(ctx context.Context, list []model.MachineConfig) error {
+	var errs []error
+	var memory int64
+	for _, m := range list {
+		memory += max(m.Memory, DefaultMemory)
+		err := check(m)
+		if err == nil {
+			_, err = Find(ctx, m.Kernel)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("machine %s: %w", m.Name, err))
+		}
 	}
-	if err := check(m); err != nil {
-		return err
+	if _, err := memoryDir(memory); err != nil {
+		what := "machine " + list[0].Name
+		if len(list) > 1 {
+			what = fmt.Sprintf("%d machines", len(list))
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", what, err))
 	}
-	if _, err := Find(ctx, m.Kernel); err != nil {
-		return err
-	}
-	_, err := memoryDir(m.Memory)
-	return err
+	return errors.Join(errs...)
 }
 
 // Start boots a machine in the working directory. init is the static executable that
