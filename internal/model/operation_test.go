@@ -47,7 +47,7 @@ func TestEveryOperationTypeIsRegistered(t *testing.T) {
 			t.Errorf("%s is registered as %s", op.Op(), name)
 		}
 	}
-	if len(operationTypes) != 34 {
+	if len(operationTypes) != 36 {
 		t.Errorf("%d operations are registered; count them again", len(operationTypes))
 	}
 }
