@@ -28,7 +28,15 @@ need tcpdump tcpdump "test" "the tests look at the pretend LAN's wire with it"
 need graphviz dot "test" "the tests let it read the graphs that we write"
 need libxml2-utils xmllint "test" "the tests check with it that the SVG is well-formed"
 need librsvg2-bin rsvg-convert "test" "the tests let it render the SVG"
-need bridge-utils brctl "bench" "compared with, as the classic way"
+need nftables nft "test" "the tests look at its rules before a change"
+need iptables iptables-save "test" "the tests look at its rules before a change"
+need systemd systemctl "test bench" "boots pretend hosts in namespaces, with network managers of their own"
+need dbus dbus-daemon "test bench" "as systemd"
+# What would take this machine's network, or start a service, is fetched and not installed.
+case $purpose in
+test) scripts/packages.sh network-manager netplan.io ifupdown2 ifupdown bridge-utils ;;
+bench) scripts/packages.sh network-manager netplan.io ifupdown2 ifupdown bridge-utils uml-utilities containernetworking-plugins ;;
+esac
 [ -n "$missing" ] || exit 0
 
 give_up() {

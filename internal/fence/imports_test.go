@@ -50,14 +50,15 @@ var folders = map[string][]string{
 	"internal/lab":               {"internal/model", "internal/kernel", "internal/lab/..."},
 	"internal/lab/demo":          {"internal/model", "internal/draw/walkthrough", "internal/machine/uml", "internal/lab", "internal/lab/flow"},
 	"internal/lab/flow":          {},
+	"internal/lab/booted":        {}, // hosts with real managers, for tests and bench
 	"internal/lab/router":        {},
 
 	// The wiring.
 	"internal/cli":               {"internal/..."},
-	"internal/testnet":           {"internal/model", "internal/kernel"},
+	"internal/testnet":           {"internal/model", "internal/kernel", "internal/lab/booted"},
 	"internal/fence":             {},
 	"internal/tools/testsummary": {},
-	"internal/tools/bench":       {"internal/model", "internal/kernel", "internal/draw", "internal/draw/svg", "internal/draw/term", "internal/lab/flow"}, // measures observing apart from drawing
+	"internal/tools/bench":       {"internal/model", "internal/kernel", "internal/draw", "internal/draw/svg", "internal/draw/term", "internal/lab/flow", "internal/lab/booted"}, // measures observing apart from drawing
 }
 
 // pure folders do no I/O, have no clock and no environment: what they give depends on

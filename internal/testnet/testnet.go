@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"drawbridge/internal/kernel"
+	"drawbridge/internal/lab/booted"
 	"drawbridge/internal/model"
 )
 
@@ -63,6 +64,24 @@ func RequireTap(t testing.TB) {
 	Require(t)
 	if err := tapsAvailable(); err != nil {
 		lacking(t, fmt.Sprintf("needs taps: %v", err))
+	}
+}
+
+// RequireBooted is [Require], for tests that boot a host with systemd in namespaces.
+func RequireBooted(t testing.TB) {
+	t.Helper()
+	Require(t)
+	if err := booted.Check(); err != nil {
+		lacking(t, err.Error())
+	}
+}
+
+// RequirePackage is for tests of programs that scripts/packages.sh fetches; find looks
+// for one.
+func RequirePackage(t testing.TB, find func() error) {
+	t.Helper()
+	if err := find(); err != nil {
+		lacking(t, err.Error())
 	}
 }
 
@@ -156,8 +175,14 @@ func (n *Net) Inside(fn func() error) {
 // complaint otherwise.
 func Eventually(t testing.TB, fn func() error) {
 	t.Helper()
+	Within(t, 5*time.Second, fn)
+}
+
+// Within is [Eventually] with another limit.
+func Within(t testing.TB, limit time.Duration, fn func() error) {
+	t.Helper()
 	err := errors.New("never asked")
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if err = fn(); err == nil {
 			return
 		}
