@@ -38,6 +38,9 @@ if [ "$stage" = outer ]; then
 	if [ -d "$dir.files" ]; then
 		cp -a "$dir.files/." "$root/"
 	fi
+	# For the names by which D-Bus starts them (Alias=); without [Install] there is nothing to do.
+	# shellcheck disable=SC2086 # a list of units
+	[ -z "$units" ] || systemctl --root="$root" enable $units >/dev/null 2>&1 || true
 	# The host ends when whoever had it booted lets go of our standard input.
 	child=
 	exec 4<&0

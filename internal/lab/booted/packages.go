@@ -7,14 +7,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // Package finds the folder of a package that scripts/packages.sh has fetched: below
 // bin/packages of the source tree that dir is in. "" where this machine has the program
 // itself, and the folder is not needed.
 func Package(dir, name, program string) (string, error) {
-	if _, err := exec.LookPath(program); err == nil {
-		return "", nil
+	for _, bin := range strings.Split(strings.TrimPrefix(searchPath, "PATH="), ":") {
+		if _, err := exec.LookPath(filepath.Join(bin, program)); err == nil {
+			return "", nil
+		}
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {

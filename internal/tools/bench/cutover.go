@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"drawbridge/internal/lab/booted"
 	"drawbridge/internal/lab/flow"
 )
 
@@ -67,12 +68,14 @@ type way struct {
 	// back is measured after command, in the same lab.
 	back     string
 	backward []string
+	// manager is who does it, in place of a command.
+	manager *booted.Manager
 }
 
 func measureCutover(ctx context.Context, o options) (section, error) {
-	repeat, length, floods, floodLength := 5, "3500ms", 10, "2s"
+	repeat, managed, length, floods, floodLength := 5, 3, "3500ms", 10, "2s"
 	if o.quick {
-		repeat, length, floods, floodLength = 1, "800ms", 1, "200ms"
+		repeat, managed, length, floods, floodLength = 1, 1, "800ms", 1, "200ms"
 	}
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
@@ -94,17 +97,26 @@ func measureCutover(ctx context.Context, o options) (section, error) {
 	var left []string
 	if !installed("brctl") {
 		ways = append(ways[:1], ways[2:]...)
-		left = append(left, "`brctl`: not installed here (package bridge-utils)")
+		left = append(left, "`brctl`: neither here nor fetched (scripts/packages.sh bridge-utils)")
 	}
+	others, why := managers(o)
+	ways, left = append(ways, others...), append(left, why...)
 	figures := map[string]*flowFigures{}
-	for range repeat {
+	for i := range repeat {
 		for _, w := range ways {
+			if w.manager != nil && i >= managed {
+				continue // a boot each, and some take their time
+			}
 			if err := w.once(ctx, o, length, figures); err != nil {
 				return section{}, fmt.Errorf("%s: %w", w.name, err)
 			}
 		}
 	}
-	text := flowTable(ways, figures) + "\nLeft out: " + strings.Join(append(left, others()...), "; ") + ".\n"
+	text := flowTable(ways, figures) + fmt.Sprintf("\nEach manager is the real one, with an uplink that it owns, in a host that is booted in namespaces (`internal/lab/booted`), %d times; the others %d times.", managed, repeat)
+	if len(left) > 0 {
+		text += " Left out: " + strings.Join(left, "; ") + "."
+	}
+	text += "\n"
 	flood, err := measureFlood(ctx, o, floods, floodLength, up)
 	if err != nil {
 		return section{}, fmt.Errorf("flood: %w", err)
@@ -120,16 +132,31 @@ func (w way) once(ctx context.Context, o options, length string, figures map[str
 		return err
 	}
 	defer l.down()
+	act := func(command []string) func() error {
+		return func() error { return l.exec(ctx, "host", command...) }
+	}
+	there, back := act(w.command), act(w.backward)
+	if w.manager != nil {
+		m, err := l.manage(ctx, w.manager)
+		if err != nil {
+			return err
+		}
+		defer m.end()
+		there = m.cutOver
+		if !o.quick {
+			length = managedLength
+		}
+	}
 	for _, step := range []struct {
-		name    string
-		command []string
-	}{{w.name, w.command}, {w.back, w.backward}} {
+		name string
+		act  func() error
+	}{{w.name, there}, {w.back, back}} {
 		if step.name == "" {
 			continue
 		}
 		results, err := l.probe(ctx, length, func() error {
 			time.Sleep(300 * time.Millisecond)
-			return l.exec(ctx, "host", step.command...)
+			return step.act()
 		})
 		if err != nil {
 			return err
@@ -161,23 +188,6 @@ func flowTable(ways []way, figures map[string]*flowFigures) string {
 		}
 	}
 	return "1,000 probes a second in each flow, answered by the host; packets, and the longest time without an answer (what the machine's own scheduler adds included: the first row).\n\n" + t.String()
-}
-
-// others tells of the network managers that are not in the table, and why.
-func others() []string {
-	var out []string
-	for _, m := range []struct{ name, command, why string }{
-		{"systemd-networkd", "networkctl", "it is managed by systemd and D-Bus, which do not run in a bare namespace"},
-		{"NetworkManager", "nmcli", "it needs D-Bus, which does not run in a bare namespace"},
-		{"ifupdown2", "ifreload", "it keeps its state outside of the namespace"},
-	} {
-		if installed(m.command) {
-			out = append(out, m.name+": installed, but "+m.why)
-		} else {
-			out = append(out, m.name+": not installed here")
-		}
-	}
-	return out
 }
 
 // floodRate is in packets a second, each way.

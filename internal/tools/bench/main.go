@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"drawbridge/internal/lab/booted"
 )
 
 // options are what a run is told.
@@ -24,6 +26,7 @@ type options struct {
 	output     string // "" for standard output
 	quick      bool
 	only       string // one part: observe, taps or cutover
+	dir        string // of the source tree, which has what scripts/packages.sh fetched
 	log        *os.File
 }
 
@@ -55,16 +58,34 @@ func run(ctx context.Context, args []string) error {
 	if o.drawbridge, err = filepath.Abs(o.drawbridge); err != nil {
 		return err
 	}
+	if o.dir, err = os.Getwd(); err != nil {
+		return err
+	}
+	if err := fetched(o.dir); err != nil {
+		return err
+	}
 	if _, err := os.Stat(o.drawbridge); err != nil {
 		return fmt.Errorf("%w (hint: make build)", err)
 	}
 	return measure(ctx, o)
 }
 
+// fetched puts the classic tools that scripts/packages.sh has fetched on the path.
+func fetched(dir string) error {
+	search := os.Getenv("PATH")
+	for _, p := range []struct{ name, program string }{{"bridge-utils", "brctl"}, {"uml-utilities", "tunctl"}} {
+		if folder, err := booted.Package(dir, p.name, p.program); err == nil && folder != "" {
+			search += ":" + filepath.Join(folder, "sbin") + ":" + filepath.Join(folder, "usr/sbin") + ":" + filepath.Join(folder, "usr/bin")
+		}
+	}
+	return os.Setenv("PATH", search)
+}
+
 // inners are the parts that run inside a lab, by the first argument.
 var inners = map[string]func(context.Context, []string) error{
 	"inside-observe": insideObserve,
 	"inside-taps":    insideTaps,
+	"inside-manager": insideManager,
 	"raw":            insideRaw,
 	"flood":          insideFlood,
 }
