@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"drawbridge/internal/lab/booted"
 )
 
 // The ways of making taps, by their names in the figures.
@@ -21,6 +23,7 @@ const (
 	wayBatch      = "ip -batch"
 	wayLoop       = "ip, a process each"
 	wayClassic    = "tunctl + brctl, a process each"
+	wayCNI        = "CNI bridge plugin, a process each (veths)"
 	wayRaw        = "raw netlink, the same messages"
 	wayUnsettled  = "raw netlink, carriers not settled"
 )
@@ -45,6 +48,7 @@ func insideTaps(ctx context.Context, args []string) error {
 	sizes := flags.String("sizes", "1,100,1000", "how many taps")
 	repeat := flags.Int("repeat", 5, "repetitions")
 	drawbridge := flags.String("drawbridge", "", "binary")
+	cni := flags.String("cni", "", "CNI's bridge plugin")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -59,7 +63,7 @@ func insideTaps(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		b := tapBench{dir: dir, drawbridge: *drawbridge, tapFigures: tapFigures{Taps: n, Up: map[string]series{}, Down: map[string]series{}}}
+		b := tapBench{dir: dir, drawbridge: *drawbridge, cni: *cni, tapFigures: tapFigures{Taps: n, Up: map[string]series{}, Down: map[string]series{}}}
 		if err := b.files(); err != nil {
 			return err
 		}
@@ -76,6 +80,7 @@ func insideTaps(ctx context.Context, args []string) error {
 type tapBench struct {
 	tapFigures
 	dir, drawbridge string
+	cni             string // "" where it is not to be had
 }
 
 func (b *tapBench) path(name string) string { return filepath.Join(b.dir, name) }
@@ -96,12 +101,41 @@ func (b *tapBench) files() error {
 		fmt.Fprintf(&classic, "tunctl -u root -t %s >/dev/null\nbrctl addif br0 %s\nip link set %s up\n", t, t, t)
 	}
 	down.WriteString("link del br0\n")
-	for name, text := range map[string]string{"file.yaml": yaml.String(), "up": up.String(), "down": down.String(), "loop": loop.String(), "classic": classic.String()} {
+	cniUp, cniDown := b.cniScripts()
+	for name, text := range map[string]string{"cni-up": cniUp, "cni-down": cniDown, "file.yaml": yaml.String(), "up": up.String(), "down": down.String(), "loop": loop.String(), "classic": classic.String()} {
 		if err := os.WriteFile(b.path(name), []byte(text), 0o600); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// cniScripts call the plugin as a container runtime does, once for each port: a veth, its
+// other half in a namespace. One namespace for all of them: making those is not the
+// plugin's work.
+func (b *tapBench) cniScripts() (up, down string) {
+	const config = `{"cniVersion": "0.4.0", "name": "lan", "type": "bridge", "bridge": "br0", "ipam": {}}`
+	call := func(command string) string {
+		return fmt.Sprintf("i=0\nwhile [ $i -lt %d ]; do\n\tCNI_COMMAND=%s CNI_CONTAINERID=c$i CNI_NETNS=/run/netns/pods CNI_IFNAME=eth$i CNI_PATH=%s %s <<'END' >/dev/null\n%s\nEND\n\ti=$((i + 1))\ndone\n",
+			b.Taps, command, filepath.Dir(b.cni), b.cni, config)
+	}
+	up = "set -e\nip netns add pods\n" + call("ADD") + "ip addr add 198.18.7.1/24 dev br0\n"
+	return up, "set -e\n" + call("DEL") + "ip netns del pods\nip link del br0\n"
+}
+
+// cniPlugin finds CNI's bridge plugin, here or fetched; "" for none.
+func cniPlugin(dir string) string {
+	const program = "usr/lib/cni/bridge"
+	candidates := []string{"/" + program, "/opt/cni/bin/bridge"}
+	if folder, err := booted.Package(dir, "containernetworking-plugins", "no program of it is on the path"); err == nil {
+		candidates = append(candidates, filepath.Join(folder, program))
+	}
+	for _, c := range candidates {
+		if path, err := exec.LookPath(c); err == nil {
+			return path
+		}
+	}
+	return ""
 }
 
 // once measures every way one time.
@@ -124,6 +158,7 @@ func (b *tapBench) once(ctx context.Context, repetition int) error {
 		{name: wayBatch, up: []string{"ip", "-batch", b.path("up")}, down: []string{"ip", "-batch", b.path("down")}},
 		{name: wayLoop, up: []string{"sh", b.path("loop")}, skip: !loops},
 		{name: wayClassic, up: []string{"sh", b.path("classic")}, skip: !loops || !installed("tunctl", "brctl")},
+		{name: wayCNI, up: []string{"sh", b.path("cni-up")}, down: []string{"sh", b.path("cni-down")}, skip: !loops || b.cni == ""},
 	} {
 		if w.skip {
 			continue
@@ -182,8 +217,9 @@ func measureTaps(ctx context.Context, o options) (section, error) {
 		return section{}, err
 	}
 	defer l.down()
+	cni := cniPlugin(o.dir)
 	var all []tapFigures
-	if err := l.inner(ctx, "host", &all, "inside-taps", "-sizes", sizes, "-repeat", strconv.Itoa(repeat), "-drawbridge", o.drawbridge); err != nil {
+	if err := l.inner(ctx, "host", &all, "inside-taps", "-sizes", sizes, "-repeat", strconv.Itoa(repeat), "-drawbridge", o.drawbridge, "-cni", cni); err != nil {
 		return section{}, err
 	}
 	var b strings.Builder
@@ -193,7 +229,7 @@ func measureTaps(ctx context.Context, o options) (section, error) {
 	down := table{head: []string{"taps", "way", "down", "ratio to one by one", "ratio to raw"}}
 	other := table{head: []string{"taps", "`up` again: nothing to do", "peak memory of up and down"}}
 	for _, f := range all {
-		for _, way := range []string{wayDrawbridge, wayRaw, wayUnsettled, wayBatch, wayLoop, wayClassic} {
+		for _, way := range []string{wayDrawbridge, wayRaw, wayUnsettled, wayBatch, wayLoop, wayClassic, wayCNI} {
 			if s := f.Up[way]; len(s) > 0 {
 				up.row(whole(float64(f.Taps)), way, s.spread(seconds), ratios(s, f.Up[wayBatch]).spread(times), ratios(s, f.Up[wayRaw]).spread(times))
 			}
@@ -209,7 +245,10 @@ func measureTaps(ctx context.Context, o options) (section, error) {
 	}
 	b.WriteString(up.String() + "\n" + down.String() + "\n" + other.String())
 	if !installed("tunctl", "brctl") {
-		b.WriteString("\nLeft out: `tunctl` and `brctl`, which are not installed here (packages uml-utilities and bridge-utils).\n")
+		b.WriteString("\nLeft out: `tunctl` and `brctl`, which are neither here nor fetched (scripts/packages.sh uml-utilities bridge-utils).\n")
+	}
+	if cni == "" {
+		b.WriteString("\nLeft out: CNI's bridge plugin, which is neither here nor fetched (scripts/packages.sh containernetworking-plugins).\n")
 	}
 	return section{"Making and deleting taps", b.String()}, nil
 }
