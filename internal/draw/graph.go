@@ -13,6 +13,7 @@ type graph struct {
 	views []view
 
 	boxes   []*box
+	parts   []*part         // in the order in which they are placed
 	boxOf   map[string]*box // by stack id; a VRF's is its host's
 	ifaces  []*iface
 	byID    map[string]*iface
@@ -21,24 +22,26 @@ type graph struct {
 	cables  []*cable
 	masters map[string]bool // interfaces that the host ends of others are ever in
 	rows    []*row
+	columns int // numbered so far
 
 	cabled                   map[string]*cable // by segment and ends
 	titleLines, captionLines int
 	keyTop                   float64
-	right                    float64 // of the boxes
+	left, right              float64 // of the boxes
 	width, height            float64
 	bodyWidth                float64 // without what captions and labels of LANs add
+	wrapped                  []*container
 }
 
 // box is a stack with a box of its own.
 type box struct {
 	id         string
-	head       float64 // width that its name and system need
+	head       [2]float64 // width that its name and system need, and in further parts
 	ifaces     []*iface
-	rows       int // of containers in it
+	parts      []*part
 	bands      bool
-	x, w       float64
-	row        *row
+	w, natural float64 // of all its columns side by side; of a part at most
+	numbered   bool
 	busOf      map[string]*container
 	containers []*container
 }
@@ -50,7 +53,8 @@ type container struct {
 	segment  *segment
 	of       *iface // whose bar it is
 	level    int    // of the longest way down from the stack
-	row      int    // where it is drawn; 0 is the band
+	lane     int    // left of the boxes, where it wraps; from 1
+	at       []*part
 	ifaces   []*iface
 	visiting bool
 	done     bool
@@ -72,6 +76,8 @@ type iface struct {
 	id, name string
 	kind     model.Kind
 	box      *box
+	part     *part
+	peers    []*iface // at the other ends of its cables to other boxes
 	// hosts and wires are the containers in its box that its ends are ever in.
 	hosts, wires []*container
 	exits        bool // its wire end is ever outside of the box
@@ -142,7 +148,7 @@ func (g *graph) addStacks(w *model.Wiring) {
 			g.boxes = append(g.boxes, b)
 		}
 		if b.id == s.ID {
-			b.head = max(b.head, g.headWidth(s))
+			b.head[0], b.head[1] = max(b.head[0], g.headWidth(s, false)), max(b.head[1], g.headWidth(s, true))
 		}
 	}
 }

@@ -26,19 +26,23 @@ func (g *graph) runsWidth(runs []run) float64 {
 	return w
 }
 
-// headWidth is the room that the line with a stack's name needs.
-func (g *graph) headWidth(s model.Stack) float64 {
-	w := g.runsWidth(headRuns(g.m, s)) + g.m.Mark + 2*g.m.Pad
+// headWidth is the room that the line with a stack's name needs, in the first or a
+// further part of its box.
+func (g *graph) headWidth(s model.Stack, further bool) float64 {
+	w := g.runsWidth(headRuns(g.m, s, further)) + g.m.Mark + 2*g.m.Pad
 	if g.m.Terse {
 		w += 5 // ╭─ and ─╮, and a space after the mark
 	}
 	return w
 }
 
-// headRuns are a stack's name and what it is.
-func headRuns(m *Metrics, s model.Stack) []run {
+// headRuns are a stack's name and what it is; of a further part of its box only that.
+func headRuns(m *Metrics, s model.Stack, further bool) []run {
 	runs := []run{{text: Clean(s.Name), style: NameText}}
 	sys := systemText(s)
+	if further {
+		sys = "continued"
+	}
 	if s.Kind == "uml" && m.Terse {
 		sys = strings.Replace(sys, "User-Mode Linux", "UML", 1)
 	}

@@ -60,27 +60,51 @@ func (g *graph) orderColumns() {
 	if len(g.boxes) == 0 {
 		return
 	}
-	n := 0
-	number := func(b *box) {
-		b.order()
-		for _, i := range b.ifaces {
-			i.col = n
-			n++
-		}
-		for _, c := range g.cables {
-			for _, e := range [][2]*iface{{c.a, c.b}, {c.b, c.a}} {
-				if e[0].box == b && e[1].box != b {
-					e[1].peerCol = max(e[1].peerCol, e[0].col)
-				}
+	for _, b := range g.boxes {
+		b.natural = max(b.head[0], min(g.columnsWidth(b.ifaces), g.o.MaxWidth-2*g.m.Margin))
+	}
+	rest := slices.Clone(g.boxes[1:])
+	g.number(g.boxes[0], &rest)
+	for len(rest) > 0 {
+		next := rest[0]
+		rest = rest[1:]
+		g.number(next, &rest)
+	}
+}
+
+// number gives the columns of a box their order and their numbers, part by part; after
+// each come the boxes of the rest that are cabled to it, the rightmost cable first, and
+// after each of these in turn its own.
+func (g *graph) number(b *box, rest *[]*box) {
+	b.order()
+	b.numbered = true
+	g.split(b)
+	for _, p := range b.parts {
+		g.parts = append(g.parts, p)
+		for _, i := range p.ifaces {
+			i.col = g.columns
+			g.columns++
+			for _, o := range i.peers {
+				o.peerCol = max(o.peerCol, i.col)
 			}
 		}
+		for {
+			slices.SortStableFunc(*rest, func(a, b *box) int { return cmp.Compare(b.peerCol(), a.peerCol()) })
+			if len(*rest) == 0 || (*rest)[0].peerCol() < p.firstCol() {
+				break
+			}
+			next := (*rest)[0]
+			*rest = (*rest)[1:]
+			g.number(next, rest)
+		}
 	}
-	number(g.boxes[0])
-	for n := 1; n < len(g.boxes); n++ {
-		rest := g.boxes[n:] // each box that is placed gives its peers a place
-		slices.SortStableFunc(rest, func(a, b *box) int { return cmp.Compare(b.peerCol(), a.peerCol()) })
-		number(rest[0])
+}
+
+func (p *part) firstCol() int {
+	if len(p.ifaces) == 0 {
+		return math.MaxInt
 	}
+	return p.ifaces[0].col
 }
 
 // peerCol is the column of the first box that the box is cabled to, -1 for none.
@@ -200,11 +224,17 @@ func (c *container) owner() *iface {
 	return nil
 }
 
-// span is the range of columns of what is plugged into the container.
-func (c *container) span() (first, last int) {
+// span is the range of columns of what is plugged into the container in a part. One that
+// wraps reaches to the part's left side, where it leaves it.
+func (c *container) span(p *part) (first, last int) {
 	first, last = math.MaxInt, -1
 	for _, i := range c.ifaces {
-		first, last = min(first, i.col), max(last, i.col)
+		if i.part == p {
+			first, last = min(first, i.col), max(last, i.col)
+		}
+	}
+	if last >= 0 && c.wraps() {
+		first = min(first, p.firstCol())
 	}
 	return first, last
 }
@@ -214,39 +244,50 @@ func (g *graph) assignRows() {
 	for _, b := range g.boxes {
 		list := slices.DeleteFunc(slices.Clone(b.containers), (*container).isStack)
 		for _, c := range list {
-			if c.of != nil && c.of.tee == c { // the bar reaches to the pipe that it is on
+			if c.of != nil && (c.of.tee == c || c.of.hub == c) { // the bar reaches to the pipe that it is on
 				c.ifaces = appendNew(c.ifaces, c.of)
 			}
+			if c.findParts(); c.wraps() {
+				g.wrapped = append(g.wrapped, c)
+				c.lane = len(g.wrapped)
+			}
 		}
-		slices.SortStableFunc(list, func(x, y *container) int {
-			fx, _ := x.span()
-			fy, _ := y.span()
-			return cmp.Or(cmp.Compare(x.level, y.level), cmp.Compare(fx, fy))
-		})
-		row, level := 0, 0
-		var inRow [][]*container
-		for _, c := range list {
-			if c.level != level {
-				row, level, inRow = row+len(inRow), c.level, nil
-			}
-			k := 0
-			for ; k < len(inRow); k++ {
-				if !slices.ContainsFunc(inRow[k], c.overlaps) {
-					break
-				}
-			}
-			if k == len(inRow) {
-				inRow = append(inRow, nil)
-			}
-			inRow[k] = append(inRow[k], c)
-			c.row = row + k + 1
+		for _, p := range b.parts {
+			p.assignRows(list)
 		}
-		b.rows = row + len(inRow)
 	}
 }
 
-func (c *container) overlaps(o *container) bool {
-	a, b := c.span()
-	x, y := o.span()
+func (p *part) assignRows(all []*container) {
+	list := slices.DeleteFunc(slices.Clone(all), func(c *container) bool { return !slices.Contains(c.at, p) })
+	slices.SortStableFunc(list, func(x, y *container) int {
+		fx, _ := x.span(p)
+		fy, _ := y.span(p)
+		return cmp.Or(cmp.Compare(x.level, y.level), cmp.Compare(fx, fy))
+	})
+	row, level := 0, 0
+	var inRow [][]*container
+	for _, c := range list {
+		if c.level != level {
+			row, level, inRow = row+len(inRow), c.level, nil
+		}
+		k := 0
+		for ; k < len(inRow); k++ {
+			if !slices.ContainsFunc(inRow[k], func(o *container) bool { return c.overlaps(o, p) }) {
+				break
+			}
+		}
+		if k == len(inRow) {
+			inRow = append(inRow, nil)
+		}
+		inRow[k] = append(inRow[k], c)
+		p.rowOf[c] = row + k + 1
+	}
+	p.rows = row + len(inRow)
+}
+
+func (c *container) overlaps(o *container, p *part) bool {
+	a, b := c.span(p)
+	x, y := o.span(p)
 	return a <= y && x <= b
 }

@@ -7,7 +7,7 @@ import (
 
 // row is a row of boxes with what is below them.
 type row struct {
-	boxes []*box
+	parts []*part
 	// top, and then the y of each thing in the row.
 	top, name, bandTop, bandLabel, bandFoot float64
 	lines                                   []float64 // y of the containers; 0: host ends in the stack
@@ -23,75 +23,80 @@ type row struct {
 // placeColumns gives every interface its x, and every box its x, width and row.
 func (g *graph) placeColumns() {
 	m := g.m
-	for _, b := range g.boxes {
+	g.left = m.Margin
+	if n := len(g.wrapped); n > 0 {
+		g.left += m.Overhang + float64(n-1)*m.Track
+	}
+	for _, p := range g.parts {
 		x := m.Pad
-		for n, i := range b.ifaces {
+		for n, i := range p.ifaces {
 			if n > 0 {
 				x += m.ColumnGap
 			}
-			g.makeRoomForBusLabels(i)
+			i.needRight(g.labelRoom(i, p.ifaces))
 			i.x = x + i.left
 			x += i.left + i.right
 		}
-		b.w = math.Ceil(max(x+m.Pad, b.head))
+		p.w = math.Ceil(max(x+m.Pad, p.box.head[min(p.index, 1)]))
 	}
-	g.placeBoxes()
+	g.placeParts()
 	g.right = m.MinWidth - m.Margin
-	for _, b := range g.boxes {
-		g.right = max(g.right, b.x+b.w)
+	for _, p := range g.parts {
+		g.right = max(g.right, p.x+p.w)
 	}
 	g.width = g.right + g.placeGutters() + m.Margin
 	g.bodyWidth = g.width
 }
 
-// placeBoxes fills rows with boxes. The rows below the first stand in reverse order:
-// then the cables that run down at the right turn into them without crossing.
-func (g *graph) placeBoxes() {
+// placeParts fills rows with boxes. A box in parts begins each in a row of its own. The
+// rows that are full of what is cabled to the row above them stand in reverse order: then
+// the cables that run down at the right turn into them without crossing.
+func (g *graph) placeParts() {
 	m := g.m
 	limit := g.o.MaxWidth
-	for _, b := range g.boxes {
-		limit = max(limit, b.w+2*m.Margin)
+	for _, p := range g.parts {
+		limit = max(limit, g.left+p.w+m.Margin)
 	}
-	x := m.Margin
+	x, turn := g.left, 1
 	var r *row
-	for _, b := range g.boxes {
-		if r == nil || x+b.w+m.Margin > limit {
-			r, x = &row{}, m.Margin
+	reverse := func() {
+		if turn < len(g.rows) {
+			slices.Reverse(g.rows[turn:])
+		}
+	}
+	for _, p := range g.parts {
+		fresh := len(p.box.parts) > 1
+		if r == nil || fresh || x+p.w+m.Margin > limit {
+			if fresh {
+				reverse()
+				turn = len(g.rows) + 1
+			}
+			r, x = &row{}, g.left
 			g.rows = append(g.rows, r)
 		}
-		r.boxes = append(r.boxes, b)
-		b.row, b.x = r, x
-		for _, i := range b.ifaces {
+		r.parts = append(r.parts, p)
+		p.row, p.x = r, x
+		for _, i := range p.ifaces {
 			i.x = math.Round(i.x + x)
 		}
-		x += b.w + m.BoxGap
+		x += p.w + m.BoxGap
 	}
-	if len(g.rows) > 2 {
-		slices.Reverse(g.rows[1:])
-	}
+	reverse()
 }
 
-// makeRoomForBusLabels widens the column beside whose pipe the label of a bus stands.
-func (g *graph) makeRoomForBusLabels(i *iface) {
-	for _, c := range i.box.containers {
-		if c.segment != nil && c.labelBeside() == i {
-			i.needRight(g.m.Text + c.segment.label)
-		}
-	}
-}
-
-// labelBeside is the interface beside whose pipe the label of a bus stands: the
-// bridge's own, which comes down to it.
-func (c *container) labelBeside() *iface {
-	for _, i := range c.ifaces {
-		if slices.Contains(i.wires, c) {
+// labelBeside is the one of some columns beside whose pipe the label of a bus stands:
+// the bridge's own, which comes down to it.
+func (c *container) labelBeside(list []*iface) *iface {
+	var first *iface
+	for _, i := range list {
+		switch {
+		case slices.Contains(i.wires, c):
 			return i
+		case first == nil && slices.Contains(i.hosts, c):
+			first = i
 		}
 	}
-	if len(c.ifaces) > 0 {
-		return c.ifaces[0]
-	}
-	return nil
+	return first
 }
 
 // flow hands out room from top to bottom.
@@ -137,23 +142,23 @@ type zone struct {
 
 func (g *graph) zones(r *row) []zone {
 	n := 0
-	for _, b := range r.boxes {
-		n = max(n, b.rows)
+	for _, p := range r.parts {
+		n = max(n, p.rows)
 	}
 	zones := make([]zone, n+1)
-	for _, b := range r.boxes {
-		for _, c := range b.containers {
+	for _, p := range r.parts {
+		for c, row := range p.rowOf {
 			if c.segment != nil {
-				zones[c.row-1].label = true
+				zones[row-1].label = true
 			}
 		}
-		for _, i := range b.ifaces {
+		for _, i := range p.ifaces {
 			i.plateRow = n + 1
 			for _, c := range i.wires {
-				i.plateRow = min(i.plateRow, c.row)
+				i.plateRow = min(i.plateRow, p.rowOf[c])
 			}
 			for c, lines := range i.room {
-				zones[c.row].addresses = max(zones[c.row].addresses, lines)
+				zones[p.rowOf[c]].addresses = max(zones[p.rowOf[c]].addresses, lines)
 			}
 			z := &zones[i.plateRow-1]
 			z.plate = true
@@ -210,8 +215,8 @@ func (g *graph) placeRow(r *row, f *flow) {
 	r.border = r.plates[len(r.plates)-1]
 	r.exit = r.border + m.Exit
 	below := 0
-	for _, b := range r.boxes {
-		for _, i := range b.ifaces {
+	for _, p := range r.parts {
+		for _, i := range p.ifaces {
 			below = max(below, i.below)
 		}
 	}

@@ -90,6 +90,7 @@ func (g *graph) addCables(v *view) {
 				g.cables = append(g.cables, c)
 				if c.a.box != c.b.box {
 					c.a.cabled, c.b.cabled = true, true
+					c.a.peers, c.b.peers = append(c.a.peers, c.b), append(c.b.peers, c.a)
 				}
 			}
 		}

@@ -12,10 +12,10 @@ import (
 func (g *graph) placeGutters() float64 {
 	var down []*cable
 	for _, c := range g.cables {
-		if slices.Index(g.rows, c.a.box.row) > slices.Index(g.rows, c.b.box.row) && !c.onPipe {
+		if slices.Index(g.rows, c.a.part.row) > slices.Index(g.rows, c.b.part.row) && !c.onPipe {
 			c.a, c.b = c.b, c.a
 		}
-		if c.a.box.row != c.b.box.row {
+		if c.a.part.row != c.b.part.row {
 			down = append(down, c)
 		}
 	}
@@ -44,7 +44,7 @@ type stretch struct {
 func (g *graph) routeCables(r *row) {
 	var list []stretch
 	for _, c := range g.cables {
-		inA, inB := c.a.box.row == r, c.b.box.row == r
+		inA, inB := c.a.part.row == r, c.b.part.row == r
 		switch {
 		case inA && inB:
 			list = append(list, stretch{min(c.a.x, c.b.x), max(c.a.x, c.b.x), &c.trackA})
@@ -109,7 +109,7 @@ func (g *graph) placeLANs(n int, r *row, f *flow) {
 				uses[k].hi = uses[k+1].lo - g.m.BoxGap/2
 			}
 		}
-		uses[0].lo = g.m.Margin
+		uses[0].lo = g.left
 		lines = [][]lanUse{uses}
 	} else {
 		slices.Reverse(uses)
@@ -138,14 +138,14 @@ func (g *graph) placeLANs(n int, r *row, f *flow) {
 func (g *graph) lanUses(n int, r *row) []lanUse {
 	var uses []lanUse
 	for _, s := range g.lans {
-		u := lanUse{seg: s, lo: g.m.Margin, hi: g.m.Margin}
+		u := lanUse{seg: s, lo: g.left, hi: g.left}
 		anywhere := false
 		for _, i := range g.ifaces {
 			if !slices.Contains(i.lanIDs, s.id) {
 				continue
 			}
 			anywhere = true
-			if i.box.row == r {
+			if i.part.row == r {
 				u.pipes = append(u.pipes, i.x)
 			}
 		}

@@ -1,6 +1,8 @@
 package draw
 
 import (
+	"slices"
+
 	"drawbridge/internal/model"
 )
 
@@ -42,7 +44,6 @@ func (g *graph) scene(v *view) *Scene {
 }
 
 func (g *graph) boxGroup(b *box, st model.Stack) Group {
-	r, m := b.row, g.m
 	style := VMBox
 	switch st.Kind {
 	case "host":
@@ -50,31 +51,45 @@ func (g *graph) boxGroup(b *box, st model.Stack) Group {
 	case "namespace", "container":
 		style = NamespaceBox
 	}
-	gone := st.Change == model.Removed
-	grp := Group{ID: "stack:" + st.ID, Title: describeStack(st), Change: st.Change, Parts: []Part{
-		Box{X: b.x, Y: r.top, W: b.w, H: r.border - r.top, Style: style, Dashed: gone},
-		Box{X: b.x + m.BandInset, Y: r.bandTop, W: b.w - 2*m.BandInset, H: r.bandFoot - r.bandTop, Style: BandBox},
-	}}
-	x := b.x + m.Pad
+	grp := Group{ID: "stack:" + st.ID, Title: describeStack(st), Change: st.Change}
+	for _, p := range b.parts {
+		grp.Parts = append(grp.Parts, g.boxParts(p, st, style)...)
+	}
+	return grp
+}
+
+// boxParts draws one part of a box.
+func (g *graph) boxParts(p *part, st model.Stack, style Style) []Part {
+	r, m, gone := p.row, g.m, st.Change == model.Removed
+	out := []Part{Box{X: p.x, Y: r.top, W: p.w, H: r.border - r.top, Style: style, Dashed: gone}}
+	if p.hasBand() {
+		out = append(out, Box{X: p.x + m.BandInset, Y: r.bandTop, W: p.w - 2*m.BandInset, H: r.bandFoot - r.bandTop, Style: BandBox})
+	}
+	x := p.x + m.Pad
 	if m.Terse {
 		x += 2 // ╭─ name
 	}
 	if st.Change != "" {
-		grp.Parts = append(grp.Parts, g.markLabel(x+m.Measure(MarkText, "+")/2, r.name, st.Change))
+		out = append(out, g.markLabel(x+m.Measure(MarkText, "+")/2, r.name, st.Change))
 		x += m.Mark + g.gap()*(1-2*m.Middle)
 	}
-	for n, run := range headRuns(m, st) {
+	for n, run := range headRuns(m, st, p.index > 0) {
 		l := g.label(x, r.name, run.style, run.text)
 		if n == 0 {
 			l.Struck, l.Change = gone, st.Change
 		}
-		grp.Parts = append(grp.Parts, l)
+		out = append(out, l)
 		x += l.W + g.gap()
 	}
-	if !b.bands {
-		grp.Parts = append(grp.Parts, g.label(b.x+m.Pad, r.bandLabel, NoteText, "IP stack"))
+	if p.hasBand() && !p.box.bands {
+		out = append(out, g.label(p.x+m.Pad, r.bandLabel, NoteText, "IP stack"))
 	}
-	return grp
+	return out
+}
+
+// hasBand: a further part of a box shows the stack where something is plugged into it.
+func (p *part) hasBand() bool {
+	return p.index == 0 || slices.ContainsFunc(p.ifaces, func(i *iface) bool { return slices.ContainsFunc(i.hosts, (*container).isStack) })
 }
 
 // vrfGroup draws a VRF as bands around the host ends in it, one for each run of
@@ -92,17 +107,17 @@ func (g *graph) vrfGroup(b *box, st model.Stack, v *view) Group {
 		if !in[first] {
 			continue
 		}
-		for n+1 < len(b.ifaces) && in[b.ifaces[n+1]] {
+		for n+1 < len(b.ifaces) && in[b.ifaces[n+1]] && b.ifaces[n+1].part == first.part {
 			n++
 		}
-		last := b.ifaces[n]
+		last, r := b.ifaces[n], first.part.row
 		x1, x2 := first.x-first.left, last.x+last.right
-		y1 := b.row.bandTop + g.m.Zone/4
-		grp.Parts = append(grp.Parts, Box{X: x1, Y: y1, W: x2 - x1, H: b.row.bandFoot - g.m.Zone/4 - y1, Style: VRFBox})
+		y1 := r.bandTop + g.m.Zone/4
+		grp.Parts = append(grp.Parts, Box{X: x1, Y: y1, W: x2 - x1, H: r.bandFoot - g.m.Zone/4 - y1, Style: VRFBox})
 		if st.Change != "" {
-			grp.Parts = append(grp.Parts, g.markLabel(first.x+g.m.TextMark, b.row.bandLabel, st.Change))
+			grp.Parts = append(grp.Parts, g.markLabel(first.x+g.m.TextMark, r.bandLabel, st.Change))
 		}
-		grp.Parts = append(grp.Parts, g.label(first.x+g.m.Text, b.row.bandLabel, NoteText, vrfText(st)))
+		grp.Parts = append(grp.Parts, g.label(first.x+g.m.Text, r.bandLabel, NoteText, vrfText(st)))
 	}
 	return grp
 }
@@ -125,20 +140,42 @@ func (g *graph) segmentGroup(x *segment, seg model.Segment) Group {
 		}
 		return grp
 	}
-	b, c := x.box, x.bus
-	beside := c.labelBeside()
-	if beside == nil {
-		return grp
+	c := x.bus
+	var right []Point // where the bus ends in each part
+	for _, p := range c.at {
+		y, label := c.y(p), p.row.labels[p.rowOf[c]-1]
+		beside := c.labelBeside(p.ifaces)
+		x1, x2 := g.extent(c.in(p))
+		tx := beside.x + g.m.Text
+		x2 = max(x2+g.m.Overhang, tx+x.label-g.m.Mark)
+		right = append(right, Point{x2, y})
+		if !c.wraps() {
+			grp.Parts = append(grp.Parts, Line{Points: []Point{{x1 - g.m.Overhang, y}, {x2, y}}, Style: BridgeBus, Tone: x.tone, Dashed: gone})
+		}
+		if seg.Change != "" {
+			grp.Parts = append(grp.Parts, g.markLabel(beside.x+g.m.TextMark, label, seg.Change))
+		}
+		grp.Parts = append(grp.Parts, g.segmentText(tx, label, "", BridgeText, x.tone, name, rest)...)
 	}
-	x1, x2 := g.extent(c.ifaces)
-	tx := beside.x + g.m.Text
-	x2 = max(x2+g.m.Overhang, tx+x.label-g.m.Mark)
-	grp.Parts = append(grp.Parts, Line{Points: []Point{{x1 - g.m.Overhang, b.row.lines[c.row]}, {x2, b.row.lines[c.row]}}, Style: BridgeBus, Tone: x.tone, Dashed: gone})
-	if seg.Change != "" {
-		grp.Parts = append(grp.Parts, g.markLabel(beside.x+g.m.TextMark, b.row.labels[c.row-1], seg.Change))
+	if c.wraps() {
+		for _, l := range g.wrapLines(c, right) {
+			l.Style, l.Tone, l.Dashed = BridgeBus, x.tone, gone
+			grp.Parts = append(grp.Parts, l)
+		}
 	}
-	grp.Parts = append(grp.Parts, g.segmentText(tx, b.row.labels[c.row-1], "", BridgeText, x.tone, name, rest)...)
 	return grp
+}
+
+// wrapLines draw what wraps: from its end in the first part to the left, down its lane
+// beside the boxes, and to its end in the last; those between join the lane.
+func (g *graph) wrapLines(c *container, right []Point) []Line {
+	x := g.m.Margin + float64(c.lane-1)*g.m.Track
+	first, last := right[0], right[len(right)-1]
+	lines := []Line{{Points: []Point{first, {x, first.Y}, {x, last.Y}, last}}}
+	for _, p := range right[1 : len(right)-1] {
+		lines = append(lines, Line{Points: []Point{{x, p.Y}, p}})
+	}
+	return lines
 }
 
 func (g *graph) segmentText(x, y float64, c model.Change, s Style, tone int, name, rest string) []Part {
@@ -187,11 +224,25 @@ func (g *graph) barGroups(v *view) []Group {
 	}
 	var out []Group
 	for _, c := range order {
-		x1, x2 := g.extent(in[c])
-		y := c.of.box.row.lines[c.row]
-		grp := Group{ID: "bar:" + c.key, Parts: []Part{
-			Line{Points: []Point{{x1, y}, {x2, y}}, Style: Bar, Tone: -1},
-		}}
+		grp := Group{ID: "bar:" + c.key}
+		var right []Point
+		for _, p := range c.at {
+			list := slices.DeleteFunc(slices.Clone(in[c]), func(i *iface) bool { return i.part != p })
+			if len(list) == 0 {
+				continue
+			}
+			x1, x2 := g.extent(list)
+			right = append(right, Point{x2, c.y(p)})
+			if !c.wraps() {
+				grp.Parts = append(grp.Parts, Line{Points: []Point{{x1, c.y(p)}, {x2, c.y(p)}}, Style: Bar, Tone: -1})
+			}
+		}
+		if c.wraps() && len(right) > 1 {
+			for _, l := range g.wrapLines(c, right) {
+				l.Style, l.Tone = Bar, -1
+				grp.Parts = append(grp.Parts, l)
+			}
+		}
 		out = append(out, grp)
 	}
 	return out
@@ -240,7 +291,10 @@ func (g *graph) ghostGroups(v *view) []Group {
 }
 
 // y is where ends in a container of the interface's box are.
-func (i *iface) y(c *container) float64 { return i.box.row.lines[c.row] }
+func (i *iface) y(c *container) float64 { return c.y(i.part) }
+
+// y is where the container is in a part.
+func (c *container) y(p *part) float64 { return p.row.lines[p.rowOf[c]] }
 
 // addHops opens the lines that pipes pass over without being plugged in.
 func (g *graph) addHops(s *Scene) {

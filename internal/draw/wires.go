@@ -38,7 +38,7 @@ func (g *graph) cableGroups(v *view) []Group {
 // cablePoints go down from one wire end, along, and up to the other; between two rows
 // of boxes they go round at the right.
 func (g *graph) cablePoints(c *cable) []Point {
-	ra, rb := c.a.box.row, c.b.box.row
+	ra, rb := c.a.part.row, c.b.part.row
 	ya := g.trackY(ra, c.trackA)
 	if ra == rb {
 		if c.onPipe && c.b.onLAN {
@@ -53,8 +53,8 @@ func (g *graph) cablePoints(c *cable) []Point {
 // cableLabel names a cable where there is one only below its row, so that a label
 // has room under it and no pipe to a LAN runs through.
 func (g *graph) cableLabel(c *cable) (Label, bool) {
-	r := c.a.box.row
-	if g.m.CableText == 0 || r.tracks != 1 || c.b.box.row != r || c.onPipe {
+	r := c.a.part.row
+	if g.m.CableText == 0 || r.tracks != 1 || c.b.part.row != r || c.onPipe {
 		return Label{}, false
 	}
 	l := g.label((c.a.x+c.b.x)/2, g.trackY(r, 1)+g.m.CableText, NoteText, "virtual Ethernet cable")
@@ -67,7 +67,7 @@ func (g *graph) cableLabel(c *cable) (Label, bool) {
 // interfaceGroup draws an interface: its pipe, its ends, its plate, and what is known
 // about each of them beside it.
 func (g *graph) interfaceGroup(v *view, i *iface, itf model.Interface, legend bool) Group {
-	r, m := i.box.row, g.m
+	r, m := i.part.row, g.m
 	top, bottom, wire := g.ends(i, itf)
 	gone := itf.Change == model.Removed
 	tone := g.toneOf(itf)
@@ -95,7 +95,7 @@ func (g *graph) interfaceGroup(v *view, i *iface, itf model.Interface, legend bo
 	if itf.Change != "" {
 		grp.Parts = append(grp.Parts, g.markLabel(i.x-left-m.Mark/2-(0.5-m.Middle), plate, itf.Change))
 	}
-	y := r.texts[g.hostContainer(i, itf.HostEnd).row]
+	y := r.texts[i.part.rowOf[g.hostContainer(i, itf.HostEnd)]]
 	for _, runs := range g.addressLines(itf, legend) {
 		grp.Parts = append(grp.Parts, g.runParts(i.x, y, runs)...)
 		y += m.Line
@@ -115,7 +115,7 @@ func (g *graph) interfaceGroup(v *view, i *iface, itf model.Interface, legend bo
 
 // ends is where the ends are, and how the wire end looks.
 func (g *graph) ends(i *iface, itf model.Interface) (top, bottom float64, wire Style) {
-	r := i.box.row
+	r := i.part.row
 	top, bottom, wire = i.y(g.hostContainer(i, itf.HostEnd)), r.exit, Plugged
 	if c := g.wireContainer(i, itf); c != nil {
 		return top, i.y(c), wire
@@ -165,7 +165,7 @@ func (g *graph) chipGroups(v *view, i *iface) []Group {
 	if grp == nil || !grp.Open || i.grid == nil {
 		return nil
 	}
-	r, m := i.box.row, g.m
+	r, m := i.part.row, g.m
 	top := r.details[i.plateRow-1] + float64(i.details)*m.Small + m.Small*m.Middle
 	var out []Group
 	for n, itf := range grp.Members {

@@ -2,8 +2,9 @@
 // in character cells.
 //
 // In: draw.Frames and the terminal's width. Out: lines of text, never wider than that.
-// What does not fit loses its small print first, then boxes go to a next row, then
-// ports fold into groups; what still does not fit is told as an indented tree.
+// What does not fit loses its small print first, then boxes, and parts of boxes, go to a
+// next row, then ports fold into groups. Below 60 columns, what does not fit side by side
+// is told as an indented tree.
 package term
 
 import (
@@ -46,6 +47,9 @@ func Render(o Options, frames ...draw.Frame) []string {
 	return out
 }
 
+// leastWrapped is the width from which on a picture may be in several rows.
+const leastWrapped = 60
+
 // attempt is a way to make a picture narrower.
 type attempt struct {
 	detail draw.Detail
@@ -58,9 +62,12 @@ type attempt struct {
 func fit(o Options, frames []draw.Frame) []*draw.Scene {
 	for _, a := range []attempt{
 		{draw.Full, o.FoldFrom, 1}, {draw.Medium, o.FoldFrom, 1}, {draw.Little, o.FoldFrom, 1},
-		{draw.Medium, o.FoldFrom, 0}, {draw.Little, o.FoldFrom, 0},
-		{draw.Little, 6, 0}, {draw.Little, 3, 0},
+		{draw.Medium, o.FoldFrom, 3}, {draw.Little, o.FoldFrom, 3},
+		{draw.Little, 6, 4}, {draw.Little, 3, 0},
 	} {
+		if o.Width < leastWrapped && a.rows != 1 {
+			break
+		}
 		m := draw.Cells()
 		m.MinWidth = min(m.MinWidth, float64(o.Width-1))
 		scenes := draw.Scenes(draw.Options{Metrics: m, MaxWidth: float64(o.Width - 1), Detail: a.detail, FoldFrom: a.fold, Expand: o.Expand}, frames...)
