@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -149,7 +151,11 @@ func wiringJSON(w model.Wiring, snap model.Snapshot) ([]byte, error) {
 func writeFile(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
-		return err
+		var at *fs.PathError
+		if errors.As(err, &at) { // of the name that was given, not of the temporary one
+			err = at.Err
+		}
+		return fmt.Errorf("%s: %w\n  hint: is its folder there, and may you write in it?", path, err)
 	}
 	_, err = f.Write(data)
 	if cerr := f.Close(); err == nil {

@@ -2,16 +2,17 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"drawbridge/internal/draw"
 	"drawbridge/internal/draw/story"
 	"drawbridge/internal/draw/svg"
 	"drawbridge/internal/model"
-	"drawbridge/internal/plan"
 
 	"github.com/spf13/cobra"
 )
@@ -27,12 +28,15 @@ func newStoryCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "story [FILE] -o DIR|FILE.html",
 		Short: "The plan as an illustrated page of this host",
-		Long: `Write the plan as one self-contained page about this very host: each step with its
-reason, its commands in today's and in the classic tools, its picture, and what
-changed. Into a folder it writes index.html and each picture as an SVG of its own.
-Nothing is changed on the host.
+		Long: `Write the plan as one self-contained page about this very host: a chapter of which each
+step has its picture before and after, its reason, its commands in today's and in the
+classic tools, what becomes of the addresses and routes, and how to undo it by hand.
+It works offline, turns with the arrow keys, prints, and has an address for each step
+(story.html#step-3). Into a folder it writes index.html and each picture as an SVG of
+its own, step-00.svg what is before the first step. Nothing is changed on the host.
 
-Exit codes: 0 written; 1 this host is not ready for the plan; 2 bad usage or a bad file.`,
+Exit codes: 0 written; 1 this host is not ready for the plan, or the page cannot be
+written; 2 bad usage or a bad file.`,
 		Example: `  drawbridge story -o story.html
   drawbridge story lab.yaml -o story/`,
 		Args: fileArgument(&o.file),
@@ -44,8 +48,8 @@ Exit codes: 0 written; 1 this host is not ready for the plan; 2 bad usage or a b
 }
 
 func (a *app) story(ctx context.Context, o storyOptions) error {
-	if o.output == "" {
-		return withCode(exitUsage, fmt.Errorf("where to?\n  hint: -o story.html, or -o DIR for a page and its pictures"))
+	if err := o.check(); err != nil {
+		return withCode(exitUsage, err)
 	}
 	want, err := a.readFile(o.file, o.uplink)
 	if err != nil {
@@ -60,7 +64,7 @@ func (a *app) story(ctx context.Context, o storyOptions) error {
 	if err != nil {
 		return err
 	}
-	page, err := storyOf(p)
+	page, err := story.Tell(p)
 	if err != nil {
 		return err
 	}
@@ -68,7 +72,7 @@ func (a *app) story(ctx context.Context, o storyOptions) error {
 	if err != nil {
 		return err
 	}
-	if strings.HasSuffix(o.output, ".html") {
+	if o.isPage() {
 		return writeFile(o.output, html)
 	}
 	if err := os.MkdirAll(o.output, 0o755); err != nil {
@@ -80,41 +84,45 @@ func (a *app) story(ctx context.Context, o storyOptions) error {
 	return writeFile(filepath.Join(o.output, "index.html"), html)
 }
 
-// storyOf tells a plan as a page.
-func storyOf(p plan.Plan) (story.Page, error) {
-	states, err := p.States()
-	if err != nil {
-		return story.Page{}, err
-	}
-	page := story.Page{
-		Title: "How " + p.Before.Host + " gets its virtual machines onto the LAN",
-		Host:  p.Before.Host,
-		Intro: []string{
-			"Every picture on this page is drawn from one idea: an interface has two ends. Its host end is plugged into a stack, which owns addresses and routes; its wire end is plugged into an Ethernet, or dangles.",
-			"Enslaving an interface to a bridge moves its host end out of the stack into the bridge's Ethernet. All the rest follows from that.",
-		},
-		Notes: p.Notes,
-	}
-	before := model.Wire(states[0])
-	for i, st := range p.Steps {
-		after := model.Wire(states[i+1])
-		page.Steps = append(page.Steps, story.Step{Number: i + 1, Title: st.Title, Why: st.Why,
-			Commands: st.Commands(plan.Modern), Classic: st.Commands(plan.Classic), Before: before, After: after})
-		before = after
-	}
-	return page, nil
+func (o storyOptions) isPage() bool {
+	return slices.Contains([]string{".html", ".htm"}, strings.ToLower(filepath.Ext(o.output)))
 }
 
-// writePictures writes each step's picture as a file of its own, all in one layout.
+// check refuses what is no folder and no page, before it makes a folder "story.pdf".
+func (o storyOptions) check() error {
+	const hint = "\n  hint: -o story.html, or -o DIR for a page and its pictures"
+	if o.output == "" {
+		return errors.New("where to?" + hint)
+	}
+	if o.isPage() {
+		return nil
+	}
+	info, err := os.Stat(o.output)
+	switch {
+	case err == nil && !info.IsDir():
+		return fmt.Errorf("%s is there, and no folder%s", o.output, hint)
+	case err == nil:
+		return nil
+	}
+	ending := strings.ToLower(filepath.Ext(o.output))
+	if _, err := findFormat("", o.output); ending == ".pdf" || ending != "" && err == nil {
+		return fmt.Errorf("a story is no %s%s; a browser prints the page, 'drawbridge draw' writes single pictures", ending, hint)
+	}
+	return nil
+}
+
+// writePictures writes the pictures as files of their own, all in one layout: step-00.svg
+// is what is before the first step, step-01.svg what the first step makes of it.
 func writePictures(dir string, page story.Page) error {
-	var frames []draw.Frame
-	for i := range page.Steps {
-		st := &page.Steps[i]
-		frames = append(frames, draw.Frame{Title: fmt.Sprintf("%d · %s", st.Number, st.Title), Subtitle: st.Why,
-			Now: model.Compare(st.Before, st.After), Before: &st.Before})
+	frames := []draw.Frame{{Title: "Before the first step", Now: model.Wire(page.Before)}}
+	was := &frames[0].Now
+	for _, st := range page.Steps {
+		now := model.Wire(st.After)
+		frames = append(frames, draw.Frame{Title: fmt.Sprintf("%d · %s", st.Number, st.Title), Subtitle: st.Why, Before: was, Now: model.Compare(*was, now)})
+		was = &now
 	}
 	for i, scene := range draw.Scenes(draw.Options{}, frames...) {
-		name := fmt.Sprintf("step-%02d.svg", i+1)
+		name := fmt.Sprintf("step-%02d.svg", i)
 		if err := writeFile(filepath.Join(dir, name), svg.Render(scene, svg.Options{})); err != nil {
 			return err
 		}

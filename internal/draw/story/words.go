@@ -7,8 +7,20 @@ import (
 	"drawbridge/internal/model"
 )
 
-// Words tells what differs between two wirings, one sentence for each change.
+// Words tells what differs between two wirings, one sentence for each change: what is new
+// and gone, which ends move, what becomes of the addresses.
 func Words(before, after model.Wiring) []string {
+	return append(ends(before, after), fates(before, after)...)
+}
+
+// Changes tells what differs between two states: what a picture shows, and then what is
+// beneath it, routes, neighbours and settings.
+func Changes(before, after model.Snapshot) []string {
+	return append(Words(model.Wire(before), model.Wire(after)), beneath(before, after)...)
+}
+
+// ends tells of stacks, segments and interfaces.
+func ends(before, after model.Wiring) []string {
 	w := model.Compare(before, after)
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
@@ -31,22 +43,11 @@ func Words(before, after model.Wiring) []string {
 		was := before.Interface(i.ID)
 		switch {
 		case i.Change == model.Added:
-			say("%s is new: its host end is %s, its wire end %s.", i.Name, place(&w, i.HostEnd), place(&w, i.WireEnd))
+			say("%s is new: its host end is %s, its wire end %s.", i.Name, place(&w, i, i.HostEnd), place(&w, i, i.WireEnd))
 		case i.Change == model.Removed:
 			say("%s is gone.", i.Name)
 		case i.Change == model.Altered && was != nil:
 			out = append(out, altered(&w, *was, i)...)
-		}
-		for _, a := range i.TellingAddresses() {
-			switch {
-			case i.Change == model.Removed:
-			case a.Change == model.Added:
-				say("%s is on %s.", a.Address, i.Name)
-			case a.Change == model.Removed:
-				say("%s leaves %s.", a.Address, i.Name)
-			case a.Change == model.Altered:
-				say("%s on %s is %s now.", a.Address, i.Name, a.Status)
-			}
 		}
 	}
 	return out
@@ -57,10 +58,10 @@ func altered(w *model.Wiring, was, is model.Interface) []string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if was.HostEnd != is.HostEnd {
-		say("The host end of %s moves: it is %s now.", is.Name, place(w, is.HostEnd))
+		say("The host end of %s moves: it was %s, and is %s now.", is.Name, place(w, was, was.HostEnd), place(w, is, is.HostEnd))
 	}
 	if was.WireEnd != is.WireEnd {
-		say("The wire end of %s is %s now.", is.Name, place(w, is.WireEnd))
+		say("The wire end of %s was %s, and is %s now.", is.Name, place(w, was, was.WireEnd), place(w, is, is.WireEnd))
 	}
 	if was.Declared && !is.Declared {
 		say("%s is a device now; before, it was only declared.", is.Name)
@@ -71,18 +72,21 @@ func altered(w *model.Wiring, was, is model.Interface) []string {
 	if was.MTU != is.MTU && was.MTU != 0 && is.MTU != 0 {
 		say("The MTU of %s is %d bytes, before %d.", is.Name, is.MTU, was.MTU)
 	}
-	if was.MAC != is.MAC && was.MAC != "" {
+	if was.MAC != is.MAC && was.MAC != "" && is.MAC != "" {
 		say("The MAC of %s is %s, before %s.", is.Name, is.MAC, was.MAC)
+	}
+	if was.Owner != is.Owner && is.Owner != "" {
+		say("%s may open %s.", is.Owner, is.Name)
 	}
 	return out
 }
 
-// place says what an end is in.
-func place(w *model.Wiring, e model.End) string {
+// place says what an end of an interface is in.
+func place(w *model.Wiring, self model.Interface, e model.End) string {
 	switch e.In {
 	case model.InStack:
 		if s := w.Stack(e.ID); s != nil {
-			return "in " + s.Name
+			return "in the stack of " + s.Name
 		}
 	case model.InSegment:
 		s := w.Segment(e.ID)
@@ -91,7 +95,7 @@ func place(w *model.Wiring, e model.End) string {
 		case s.Kind == "bridge":
 			return "in the virtual LAN of " + s.Name
 		case s.Kind == "cable":
-			return "in a cable"
+			return "in a cable" + otherEnd(w, self, e)
 		default:
 			return strings.TrimSpace("on the LAN " + s.Name)
 		}
@@ -105,4 +109,14 @@ func place(w *model.Wiring, e model.End) string {
 		return "dangling"
 	}
 	return "elsewhere"
+}
+
+// otherEnd says where a cable leads: " to eth1 of web".
+func otherEnd(w *model.Wiring, self model.Interface, cable model.End) string {
+	for _, i := range w.Interfaces {
+		if i.WireEnd == cable && i.ID != self.ID {
+			return fmt.Sprintf(" to %s of %s", i.Name, stackName(w, i.Stack))
+		}
+	}
+	return ""
 }

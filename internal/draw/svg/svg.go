@@ -65,18 +65,31 @@ func block(declarations string) string {
 
 // Render writes a scene.
 func Render(s *draw.Scene, o Options) []byte {
+	w := newWriter(s, o)
+	for _, g := range s.Groups {
+		w.group(g, "")
+	}
+	return w.bytes()
+}
+
+func newWriter(s *draw.Scene, o Options) *writer {
 	w := &writer{o: o, ids: map[string]int{}}
+	id := ""
+	if o.Inline { // a page shows it small as well, by <use>
+		id = fmt.Sprintf(` id="%s"`, w.id("picture"))
+	}
 	title, desc := w.id("title"), w.id("desc")
-	fmt.Fprintf(&w.b, `<svg xmlns="http://www.w3.org/2000/svg" class="drawbridge" viewBox="0 0 %s %s" width="%s" height="%s" role="img" aria-labelledby="%s %s">`+"\n",
-		num(s.Width), num(s.Height), num(s.Width), num(s.Height), title, desc)
+	fmt.Fprintf(&w.b, `<svg xmlns="http://www.w3.org/2000/svg"%s class="drawbridge" viewBox="0 0 %s %s" width="%s" height="%s" role="img" aria-labelledby="%s %s">`+"\n",
+		id, num(s.Width), num(s.Height), num(s.Width), num(s.Height), title, desc)
 	fmt.Fprintf(&w.b, "<title id=\"%s\">%s</title>\n<desc id=\"%s\">%s</desc>\n", title, escape(s.Title), desc, escape(s.Desc))
 	if !o.Inline {
 		fmt.Fprintf(&w.b, "<style>\n%s</style>\n", Style(o.Theme))
 	}
 	fmt.Fprintf(&w.b, `<rect class="bg" width="%s" height="%s"/>`+"\n", num(s.Width), num(s.Height))
-	for _, g := range s.Groups {
-		w.group(g)
-	}
+	return w
+}
+
+func (w *writer) bytes() []byte {
 	w.b.WriteString("</svg>\n")
 	return w.b.Bytes()
 }
@@ -112,9 +125,18 @@ func (w *writer) id(s string) string {
 	return id
 }
 
-func (w *writer) group(g draw.Group) {
+// group writes a group; when says in which of two states it is so (see [RenderChange]),
+// "" for both.
+func (w *writer) group(g draw.Group, when string) {
 	kind, _, _ := strings.Cut(g.ID, ":")
-	fmt.Fprintf(&w.b, `<g id="%s" class="g-%s`, w.id(g.ID), kind)
+	id := g.ID
+	if when == was {
+		id = was + ":" + id
+	}
+	fmt.Fprintf(&w.b, `<g id="%s" class="g-%s`, w.id(id), kind)
+	if when != "" {
+		w.b.WriteString(" " + when)
+	}
 	if g.Change != "" {
 		fmt.Fprintf(&w.b, " %s", escape(string(g.Change)))
 	}
