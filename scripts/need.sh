@@ -28,6 +28,8 @@ need tcpdump tcpdump "test" "the tests look at the pretend LAN's wire with it"
 need graphviz dot "test" "the tests let it read the graphs that we write"
 need libxml2-utils xmllint "test" "the tests check with it that the SVG is well-formed"
 need librsvg2-bin rsvg-convert "test" "the tests let it render the SVG"
+command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 ||
+	need chromium chromium "test" "the tests turn the pages that we write in it, and let it draw Mermaid"
 need nftables nft "test" "the tests look at its rules before a change"
 need iptables iptables-save "test" "the tests look at its rules before a change"
 need systemd systemctl "test bench" "boots pretend hosts in namespaces, with network managers of their own"

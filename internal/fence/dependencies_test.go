@@ -22,6 +22,9 @@ func dependencies(t *testing.T) map[string]string {
 	return out
 }
 
+// forTests are the folders that nothing but tests imports.
+var forTests = []string{"internal/testnet", "internal/testbrowser"}
+
 // TestDependenciesAreReviewed: a module comes in with a line in docs/dependencies.md
 // that says why, and goes out with it.
 func TestDependenciesAreReviewed(t *testing.T) {
@@ -37,7 +40,7 @@ func TestDependenciesAreReviewed(t *testing.T) {
 				t.Errorf("%s imports %s, which no module of go.mod has", s.path, path)
 				continue
 			}
-			if !s.test && s.dir != "internal/testnet" {
+			if !s.test && !slices.Contains(forTests, s.dir) {
 				used[m] = "program"
 			} else if used[m] == "" {
 				used[m] = "tests"

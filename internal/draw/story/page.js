@@ -6,7 +6,7 @@
   const links = [...document.querySelectorAll(".strip a")];
   const turnBar = document.querySelector(".turn");
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
-  let at = -1;
+  let at = -1, pressed = null; // the page that is shown; the button that turned to it
 
   // --- turning ---
 
@@ -24,9 +24,11 @@
     turnBar.querySelector(".next").disabled = to === pages.length - 1;
     if (!first) {
       window.scrollTo({top: Math.min(window.scrollY, turnBar.offsetTop), behavior: "instant"});
-      // Who turns by the bar goes on there, and hears the status; others go on reading.
-      if (!turnBar.contains(document.activeElement)) pages[to].querySelector("h2").focus({preventScroll: true});
+      // Who turns by a button goes on with it, and hears the status; others go on reading.
+      // Going to an address has taken the focus away.
+      (pressed && !pressed.disabled ? pressed : pages[to].querySelector("h2")).focus({preventScroll: true});
     }
+    pressed = null;
     const figure = pages[to].querySelector("figure.change:not(.still)");
     if (figure) {
       center(figure);
@@ -157,8 +159,10 @@
 
   if (turnBar) {
     turnBar.hidden = false;
-    turnBar.querySelector(".back").addEventListener("click", () => turn(-1));
-    turnBar.querySelector(".next").addEventListener("click", () => turn(1));
+    for (const [name, by] of [[".back", -1], [".next", 1]]) {
+      const button = turnBar.querySelector(name);
+      button.addEventListener("click", () => { pressed = button; turn(by); });
+    }
     addEventListener("hashchange", show);
     document.body.classList.add("paged");
     show();

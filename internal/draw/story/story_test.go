@@ -238,6 +238,7 @@ func FuzzNames(f *testing.F) {
 	page := bridged(f)
 	tags := regexp.MustCompile(`<[a-zA-Z/!][a-zA-Z]*`)
 	skeleton := func(t *testing.T, name string) string {
+		t.Helper()
 		p := page
 		p.Title, p.Host, p.Notes = name, name, []string{name}
 		st := p.Steps[0]
