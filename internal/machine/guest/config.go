@@ -13,21 +13,21 @@ const ConfigPath = "/drawbridge.json"
 // ModuleDir holds the kernel modules of the initrd, in the order of their names.
 const ModuleDir = "/modules"
 
-// AgentLine is the device of the agent's channel in a UML: its first serial line.
-const AgentLine = "/dev/ttyS0"
-
 // Config is what a guest is told at its start.
 type Config struct {
 	// Name is the machine's name, and its host name.
 	Name string `json:"name"`
 	VMM  string `json:"vmm"`
+	// Line is the device of the agent's channel, "" where it is a descriptor.
+	Line string `json:"line,omitempty"`
 	// NICs that have a cable at the start. Others come by the agent.
 	NICs []model.NICConfig `json:"nics,omitempty"`
 }
 
-// NewConfig is the guest's part of a machine's configuration.
-func NewConfig(m model.MachineConfig) Config {
-	c := Config{Name: m.Name, VMM: m.VMM}
+// NewConfig is the guest's part of a machine's configuration. The agent's channel is
+// the device line.
+func NewConfig(m model.MachineConfig, line string) Config {
+	c := Config{Name: m.Name, VMM: m.VMM, Line: line}
 	for _, nic := range m.NICs {
 		if nic.Link != "" {
 			c.NICs = append(c.NICs, nic)

@@ -14,7 +14,7 @@ import (
 
 func TestConfigHoldsCabledNICsOnly(t *testing.T) {
 	eth1 := model.NICConfig{Name: "eth1", MAC: "02:00:00:00:00:01", Link: "tap0", DHCP: true}
-	c := NewConfig(model.MachineConfig{Name: "web", VMM: "uml", NICs: []model.NICConfig{eth1, {Name: "eth2"}}})
+	c := NewConfig(model.MachineConfig{Name: "web", VMM: "uml", NICs: []model.NICConfig{eth1, {Name: "eth2"}}}, "/dev/ttyS0")
 	b, err := c.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -23,7 +23,7 @@ func TestConfigHoldsCabledNICsOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Config{Name: "web", VMM: "uml", NICs: []model.NICConfig{eth1}}); !reflect.DeepEqual(got, want) {
+	if want := (Config{Name: "web", VMM: "uml", Line: "/dev/ttyS0", NICs: []model.NICConfig{eth1}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

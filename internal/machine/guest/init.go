@@ -69,7 +69,7 @@ func initMachine() error {
 	if err := unix.Sethostname([]byte(config.Name)); err != nil {
 		return fmt.Errorf("host name: %w", err)
 	}
-	line, err := openLine(AgentLine)
+	line, err := openLine(config.Line)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func initMachine() error {
 
 // loadModules loads the initrd's modules in the order of their names.
 func loadModules(dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*.ko"))
+	files, err := filepath.Glob(filepath.Join(dir, "*.ko*"))
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,11 @@ func loadModules(dir string) error {
 		if err != nil {
 			return err
 		}
-		err = unix.FinitModule(int(f.Fd()), "", 0)
+		flags := 0
+		if filepath.Ext(name) != ".ko" {
+			flags = unix.MODULE_INIT_COMPRESSED_FILE // .ko.xz, .ko.zst
+		}
+		err = unix.FinitModule(int(f.Fd()), "", flags)
 		f.Close()
 		_ = os.Remove(name) // the initrd's files are memory
 		if err != nil && !errors.Is(err, unix.EEXIST) {
@@ -114,6 +118,9 @@ func openLine(path string) (*os.File, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if errors.Is(err, unix.ENOTTY) {
+		return os.NewFile(uintptr(fd), path), nil // a QEMU's virtio port is no terminal
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

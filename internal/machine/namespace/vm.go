@@ -47,7 +47,7 @@ type VM struct {
 // Start starts a machine with self, the executable that knows [GuestCommand]. The
 // calling thread must be locked, and live as long as this process.
 func Start(ctx context.Context, host *kernel.Kernel, m model.MachineConfig, self string) (*VM, error) {
-	config, err := guest.NewConfig(model.MachineConfig{Name: m.Name, VMM: m.VMM}).Encode()
+	config, err := guest.NewConfig(model.MachineConfig{Name: m.Name, VMM: m.VMM}, "").Encode()
 	if err != nil {
 		return nil, err
 	}

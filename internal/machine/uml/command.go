@@ -33,6 +33,12 @@ const (
 	mconsolePath = "mc"
 )
 
+// modulesRoot is where Debian's user-mode-linux has its modules, one folder a release.
+const modulesRoot = "/usr/lib/uml/modules"
+
+// agentLine is the device of the agent's channel: UML's first serial line.
+const agentLine = "/dev/ttyS0"
+
 // maxUnits is how many NICs of a kind UML takes (MAX_UML_NETDEV of older kernels).
 const maxUnits = 16
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/machine/guest"
+	"drawbridge/internal/machine/initrd"
 	"drawbridge/internal/machine/procs"
 	"drawbridge/internal/model"
 )
@@ -105,16 +108,18 @@ func Start(ctx context.Context, m model.MachineConfig, init string) (*VM, error)
 }
 
 func writeInitrd(m model.MachineConfig, k Kernel, init string) (size int64, err error) {
-	config, err := guest.NewConfig(m).Encode()
+	config, err := guest.NewConfig(m, agentLine).Encode()
 	if err != nil {
 		return 0, err
 	}
-	i := Initrd{Init: init, Config: config}
+	i := initrd.Initrd{Init: init, Config: config}
 	if k.IPv6Module {
+		modules, err := initrd.ReadModules(filepath.Join(modulesRoot, k.Release))
 		// Without its modules installed the machine has no IPv6, and says so itself.
-		if i.Modules, err = findModules(ModulesRoot, k.Release, "ipv6.ko"); err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return 0, err
 		}
+		i.Modules, _ = modules.InOrder("ipv6")
 	}
 	f, err := os.OpenFile(initrdFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

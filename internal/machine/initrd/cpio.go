@@ -1,4 +1,4 @@
-package uml
+package initrd
 
 import (
 	"fmt"

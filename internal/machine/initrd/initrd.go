@@ -1,23 +1,18 @@
-package uml
+package initrd
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/machine/guest"
 )
-
-// ModulesRoot is where Debian's user-mode-linux has its modules, one folder a release.
-const ModulesRoot = "/usr/lib/uml/modules"
 
 // Initrd is what the first file system of a guest is made of.
 type Initrd struct {
@@ -71,32 +66,4 @@ func addFile(c *cpioWriter, from, name string, mode uint32) error {
 		return err
 	}
 	return c.add(cpioEntry{name: strings.TrimPrefix(name, "/"), mode: unix.S_IFREG | mode, size: st.Size(), content: f})
-}
-
-// findModules lists a module with all that it needs, in the order of loading, from
-// modules.dep below root/release: "A: B C" says that A needs B and B needs C
-// (depmod(8)). Nothing, without an error, where the folder does not exist.
-func findModules(root, release, wanted string) ([]string, error) {
-	dir := filepath.Join(root, release)
-	b, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("modules of %s: %w", release, err)
-	}
-	for line := range strings.Lines(string(b)) {
-		name, needs, ok := strings.Cut(strings.TrimSpace(line), ":")
-		if !ok || path.Base(name) != wanted {
-			continue
-		}
-		out := strings.Fields(needs)
-		slices.Reverse(out)
-		out = append(out, name)
-		for i := range out {
-			out[i] = filepath.Join(dir, out[i])
-		}
-		return out, nil
-	}
-	return nil, nil
 }
