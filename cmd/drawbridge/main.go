@@ -9,8 +9,12 @@ import (
 )
 
 func main() {
-	if guest.IsInit() {
-		guest.Init() // this binary is also the /init of the machines that it starts
+	switch { // this binary also runs inside the machines that it starts
+	case guest.IsInit():
+		guest.Init()
+	case guest.IsAgent():
+		guest.Agent()
+		return
 	}
 	os.Exit(cli.Main())
 }

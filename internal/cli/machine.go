@@ -208,13 +208,14 @@ func newMachineGuestCommand() *cobra.Command {
 }
 
 func newMachineInitCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:    procs.InitCommand + " -- COMMAND...",
+	var readOnly string
+	cmd := &cobra.Command{
+		Use:    procs.InitCommand + " [--read-only DIR] -- COMMAND...",
 		Short:  "Be process 1 of a VMM's PID namespace (drawbridge's own)",
 		Hidden: true,
 		Args:   cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, argv []string) error {
-			code, err := procs.RunInit(argv)
+			code, err := procs.RunInit(readOnly, argv)
 			if err != nil {
 				return err
 			}
@@ -222,4 +223,6 @@ func newMachineInitCommand() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&readOnly, "read-only", "", "let nothing below write to `DIR`")
+	return cmd
 }

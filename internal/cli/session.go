@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"drawbridge/internal/apply"
 	"drawbridge/internal/kernel"
 	"drawbridge/internal/machine"
@@ -40,6 +42,7 @@ func (a *app) open() (*session, error) {
 		store:    &apply.Store{Dir: dir, Identity: apply.Identity{BootID: kernel.BootID(), Namespace: k.Cookie()}},
 		name:     a.stackName(k),
 	}
+	s.machines.Kept = filepath.Join(keptBase(), a.netns)
 	if a.netns != "" {
 		s.machines.Namespace = filepath.Join("/run/netns", a.netns)
 	}
@@ -57,6 +60,22 @@ func stateBase() string {
 		return filepath.Join(dir, "drawbridge")
 	}
 	return filepath.Join(os.TempDir(), fmt.Sprintf("drawbridge-%d", os.Getuid()))
+}
+
+// keptBase is where what must outlive a reboot is: /var/lib/drawbridge, or a folder of
+// the user's own for one without rights, as in a lab.
+func keptBase() string {
+	const system = "/var/lib"
+	if os.Geteuid() == 0 && unix.Access(system, unix.W_OK) == nil {
+		return filepath.Join(system, "drawbridge", "disks")
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "drawbridge", "disks")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local", "state", "drawbridge", "disks")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("drawbridge-%d-disks", os.Getuid()))
 }
 
 // stackName is the namespace's name where it has one, else the host's.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,7 +29,7 @@ func (m *Manager) List(ctx context.Context) ([]model.Machine, error) {
 	var all []*model.Machine
 	var wg sync.WaitGroup
 	for _, e := range entries {
-		if !e.IsDir() {
+		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
 		found := new(model.Machine)

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -33,6 +34,8 @@ type Manager struct {
 	Namespace string
 	// Executable is the static drawbridge binary; "" for this process's own.
 	Executable string
+	// Kept is the folder of the overlays that outlive their machines; "" for one in dir.
+	Kept string
 	// Progress of many machines; may be nil.
 	Progress Progress
 
@@ -90,10 +93,12 @@ func (m *Manager) Ready(ctx context.Context, op model.Operation) error {
 	if len(umls) == 0 {
 		return nil
 	}
-	return uml.Ready(ctx, umls)
+	return uml.Ready(ctx, umls, m.kept())
 }
 
 var machineName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
+
+func (m *Manager) kept() string { return cmp.Or(m.Kept, filepath.Join(m.dir, ".kept")) }
 
 func (m *Manager) folder(name string) string { return filepath.Join(m.dir, name) }
 
@@ -131,7 +136,7 @@ func (m *Manager) start(ctx context.Context, c model.MachineConfig) error {
 		}
 		executable = own
 	}
-	lock, err := m.prepare(ctx, shimConfig{Machine: c, Executable: executable})
+	lock, err := m.prepare(ctx, shimConfig{Machine: c, Executable: executable, Kept: m.kept()})
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"drawbridge/internal/machine/agent"
+	"drawbridge/internal/machine/uml"
 	"drawbridge/internal/model"
 )
 
@@ -102,6 +103,8 @@ type shimConfig struct {
 	Machine model.MachineConfig `json:"machine"`
 	// Executable becomes the guest: its /init, or its process.
 	Executable string `json:"executable"`
+	// Kept is the folder of the overlays that are kept.
+	Kept string `json:"kept,omitempty"`
 }
 
 // exitNote is the exit.json: why a machine ended that nobody stopped.
@@ -132,8 +135,8 @@ func readJSON(path string, v any) error {
 
 // sweep removes what a dead machine has left, but for what tells about it.
 func sweep(dir string) error {
-	var errs []error
-	for _, name := range []string{socketFile, "uml", "initrd", "mc", shimLogFile} {
+	errs := []error{uml.Sweep(dir)}
+	for _, name := range []string{socketFile, "uml", "initrd", "mc", "void", shimLogFile} {
 		errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
 	}
 	return errors.Join(errs...)

@@ -26,8 +26,10 @@ import (
 const (
 	bootTimeout = 60 * time.Second
 	haltTimeout = 3 * time.Second // for a guest that was asked to halt
-	nicTimeout  = 8 * time.Second // to configure, plug or unplug one
-	tailLines   = 12              // of the console, in an error
+	// A guest that is not ours has services to end first.
+	foreignHaltTimeout = 20 * time.Second
+	nicTimeout         = 8 * time.Second // to configure, plug or unplug one
+	tailLines          = 12              // of the console, in an error
 )
 
 // shim is the process of one machine.
@@ -229,7 +231,7 @@ func (s *shim) discard() error {
 		<-s.vm.Done()
 		errs = append(errs, s.release())
 	}
-	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+	return errors.Join(append(errs, sweep(s.dir), os.RemoveAll(s.dir))...)
 }
 
 // live waits until the machine ends, or shall.
@@ -247,7 +249,7 @@ func (s *shim) live() error {
 	end := s.vm.Err()
 	err := s.release()
 	if asked {
-		err = errors.Join(err, os.RemoveAll(s.dir))
+		err = errors.Join(err, sweep(s.dir), os.RemoveAll(s.dir))
 	} else {
 		err = errors.Join(err, s.note(end), sweep(s.dir))
 	}
@@ -270,7 +272,11 @@ func (s *shim) note(end error) error {
 
 // shutDown asks the guest, then the VMM, and then kills.
 func (s *shim) shutDown() {
-	ctx, cancel := context.WithTimeout(context.Background(), haltTimeout)
+	patience := haltTimeout
+	if root := s.config.Machine.Root; root != "" && root != "embedded" {
+		patience = foreignHaltTimeout
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if _, err := s.agent.Do(ctx, agent.Request{Do: agent.Halt}); err == nil {
 		select {

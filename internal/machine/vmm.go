@@ -42,7 +42,7 @@ func startVMM(ctx context.Context, k *kernel.Kernel, c shimConfig) (vmm, error) 
 	// Never a nil pointer in a non-nil interface.
 	switch c.Machine.VMM {
 	case vmmUML:
-		vm, err := uml.Start(ctx, c.Machine, c.Executable)
+		vm, err := uml.Start(ctx, c.Machine, c.Executable, c.Kept)
 		if err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -83,6 +84,17 @@ func RequirePackage(t testing.TB, find func() error) {
 	if err := find(); err != nil {
 		lacking(t, err.Error())
 	}
+}
+
+// RequireCommand is for tests of programs that a package of the system brings, and
+// returns the program's path.
+func RequireCommand(t testing.TB, name, pkg string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		lacking(t, fmt.Sprintf("needs %s (apt install --no-install-recommends %s)", name, pkg))
+	}
+	return path
 }
 
 func lacking(t testing.TB, reason string) {

@@ -22,6 +22,8 @@ type Config struct {
 	Line string `json:"line,omitempty"`
 	// NICs that have a cable at the start. Others come by the agent.
 	NICs []model.NICConfig `json:"nics,omitempty"`
+	// Root is what a guest that is not ours runs from, nil for ours.
+	Root *Root `json:"root,omitempty"`
 }
 
 // NewConfig is the guest's part of a machine's configuration. The agent's channel is

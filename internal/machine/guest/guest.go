@@ -20,7 +20,7 @@ type guest struct {
 	kernel  *kernel.Kernel
 	nics    *nics
 	console io.ReadWriter
-	// halt ends the machine; it does not return.
+	// halt ends the machine; it returns only where the guest's own process 1 is asked to.
 	halt func(why string)
 }
 
@@ -53,8 +53,10 @@ func (g *guest) run(ctx context.Context, line io.ReadWriter) error {
 			}
 		}()
 	}
-	go g.servePage(ctx)
-	go g.prompt(ctx)
+	if g.config.Root == nil { // else console and ports are the guest's own
+		go g.servePage(ctx)
+		go g.prompt(ctx)
+	}
 	return agent.Serve(ctx, line, agent.Response{Release: release()}, g.answer)
 }
 

@@ -69,6 +69,9 @@ func initMachine() error {
 	if err := unix.Sethostname([]byte(config.Name)); err != nil {
 		return fmt.Errorf("host name: %w", err)
 	}
+	if config.Root != nil {
+		return enterRoot(*config.Root)
+	}
 	line, err := openLine(config.Line)
 	if err != nil {
 		return err

@@ -18,15 +18,30 @@ import (
 // InitCommand is the hidden command of the executable that runs [RunInit].
 const InitCommand = "machine-init"
 
-// RunInit is process 1 of a PID namespace: it runs a command, reaps what that leaves,
+// InitArguments are those of the executable that runs [RunInit] with a command.
+func InitArguments(readOnly string, argv []string) []string {
+	args := []string{InitCommand}
+	if readOnly != "" {
+		args = append(args, "--read-only", readOnly)
+	}
+	return append(append(args, "--"), argv...)
+}
+
+// RunInit is process 1 of a PID namespace: it keeps the folder readOnly, unless that is
+// "", from being written to by anything below it, runs a command, reaps what that leaves,
 // and ends with it, and everything in the namespace ends with process 1.
 //
 // A UML cannot be process 1 itself: when its kernel panics it sends itself SIGABRT
 // until it dies (uml_abort), and that signal does not reach a process 1 from inside
 // its namespace (pid_namespaces(7)), so that it spins for ever.
-func RunInit(argv []string) (code int, err error) {
+func RunInit(readOnly string, argv []string) (code int, err error) {
 	if len(argv) == 0 {
 		return 1, errors.New("no command to run")
+	}
+	if readOnly != "" {
+		if err := seal(readOnly); err != nil {
+			return 1, fmt.Errorf("%s cannot be made read-only for the machine: %w", readOnly, err)
+		}
 	}
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
@@ -99,4 +114,16 @@ func childOf(parent int) int {
 		}
 	}
 	return 0
+}
+
+// seal makes a folder read-only, with all that is mounted in it, in this process's own
+// mount namespace (mount_setattr(2), Linux 5.12).
+func seal(dir string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	return unix.MountSetattr(unix.AT_FDCWD, dir, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 }

@@ -1,6 +1,7 @@
 package uml
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -86,27 +87,21 @@ func unitFor(name string, taken []int) (int, error) {
 
 // arguments is the kernel's command line. The console is on the descriptors 0 and 1,
 // the agent's line on 3.
-func arguments(m model.MachineConfig, devices []device) []string {
+func arguments(m model.MachineConfig, r *root, devices []device) []string {
 	args := []string{
 		fmt.Sprintf("mem=%dK", m.Memory>>10),
 		"initrd=" + initrdFile,
 		"uml_dir=" + umlDir, "umid=" + umid,
-		"con=null", "con0=fd:0,fd:1",
-		"ssl=null", "ssl0=fd:3,fd:3",
+		"con=null", "ssl=null", "ssl0=fd:3,fd:3",
 		// A measurement of RAID checksums and a compressed swap cost a second of CPU.
 		"initcall_blacklist=raid6_select_algo,init_zswap",
 		"panic=1", "quiet",
+		// Mounts of hostfs begin there.
+		"hostfs=" + cmp.Or(r.folder, voidDir),
 	}
+	args = append(args, r.arguments(m.Name)...)
 	for _, d := range devices {
 		args = append(args, d.argument())
 	}
 	return append(args, m.Args...)
-}
-
-// check refuses what this VMM cannot do.
-func check(m model.MachineConfig) error {
-	if m.Root != "" && m.Root != "embedded" {
-		return fmt.Errorf("machine %s: root %q: %w: only the embedded guest is there yet", m.Name, m.Root, model.ErrInvalid)
-	}
-	return nil
 }

@@ -39,15 +39,16 @@ type VM struct {
 }
 
 // Ready tells what would keep machines from being started here, all of it at once: no
-// kernel, no place for the guests' memory, a root that cannot be used.
-func Ready(ctx context.Context, list []model.MachineConfig) error {
+// kernel, no place for the guests' memory, a root that cannot be used. kept is the folder
+// of the overlays that are kept.
+func Ready(ctx context.Context, list []model.MachineConfig, kept string) error {
 	var errs []error
 	var memory int64
 	for _, m := range list {
 		memory += max(m.Memory, DefaultMemory)
-		err := check(m)
-		if err == nil {
-			_, err = Find(ctx, m.Kernel)
+		_, err := checkRoot(m, kept)
+		if _, ferr := Find(ctx, m.Kernel); ferr != nil {
+			err = errors.Join(err, ferr)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("machine %s: %w", m.Name, err))
@@ -64,14 +65,19 @@ func Ready(ctx context.Context, list []model.MachineConfig) error {
 }
 
 // Start boots a machine in the working directory. init is the static executable that
-// becomes the guest's /init. The calling thread must be locked, and live as long as
+// becomes the guest's /init, kept the folder of the overlays that are kept. The calling thread must be locked, and live as long as
 // this process: the UML ends with it.
-func Start(ctx context.Context, m model.MachineConfig, init string) (*VM, error) {
+func Start(ctx context.Context, m model.MachineConfig, init, kept string) (*VM, error) {
 	if m.Memory == 0 {
 		m.Memory = DefaultMemory
 	}
-	if err := check(m); err != nil {
+	r, err := checkRoot(m, kept)
+	if err != nil {
 		return nil, err
+	}
+	var program string
+	if !r.embedded {
+		program, m.Args = splitInit(m.Args)
 	}
 	k, err := Find(ctx, m.Kernel)
 	if err != nil {
@@ -92,7 +98,7 @@ func Start(ctx context.Context, m model.MachineConfig, init string) (*VM, error)
 		}
 		devices = append(devices, d)
 	}
-	size, err := writeInitrd(m, k, init)
+	size, err := writeInitrd(m, k, init, &r, program)
 	if err != nil {
 		return nil, err
 	}
@@ -104,22 +110,35 @@ func Start(ctx context.Context, m model.MachineConfig, init string) (*VM, error)
 	if err := os.Mkdir(umlDir, 0o700); err != nil {
 		return nil, fmt.Errorf("uml: %w", err)
 	}
-	return vm, vm.start(m, devices, dir, init)
+	if err := r.prepare(m.Name); err != nil {
+		return nil, err
+	}
+	if err := vm.start(m, devices, dir, init, &r); err != nil {
+		return nil, errors.Join(err, Sweep("."))
+	}
+	return vm, nil
 }
 
-func writeInitrd(m model.MachineConfig, k Kernel, init string) (size int64, err error) {
-	config, err := guest.NewConfig(m, agentLine).Encode()
+func writeInitrd(m model.MachineConfig, k Kernel, init string, r *root, program string) (size int64, err error) {
+	c := guest.NewConfig(m, agentLine)
+	c.Root = r.guest(program)
+	config, err := c.Encode()
 	if err != nil {
 		return 0, err
 	}
 	i := initrd.Initrd{Init: init, Config: config}
+	names := r.modules()
 	if k.IPv6Module {
+		names = append(names, "ipv6")
+	}
+	if len(names) > 0 {
 		modules, err := initrd.ReadModules(filepath.Join(modulesRoot, k.Release))
-		// Without its modules installed the machine has no IPv6, and says so itself.
+		// Without its modules installed the machine has no IPv6, or cannot mount its root,
+		// and says so itself.
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return 0, err
 		}
-		i.Modules, _ = modules.InOrder("ipv6")
+		i.Modules, _ = modules.InOrder(names...)
 	}
 	f, err := os.OpenFile(initrdFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -132,7 +151,7 @@ func writeInitrd(m model.MachineConfig, k Kernel, init string) (size int64, err 
 	return size, errors.Join(err, f.Close())
 }
 
-func (vm *VM) start(m model.MachineConfig, devices []device, memory, init string) error {
+func (vm *VM) start(m model.MachineConfig, devices []device, memory, init string, r *root) error {
 	console, theirConsole, err := procs.SocketPair("console")
 	if err != nil {
 		return err
@@ -144,11 +163,11 @@ func (vm *VM) start(m model.MachineConfig, devices []device, memory, init string
 	defer theirConsole.Close()
 	defer theirLine.Close()
 	vm.console, vm.agent = console, line
-	argv := append([]string{vm.kernel.Path}, arguments(m, devices)...)
+	argv := append([]string{vm.kernel.Path}, arguments(m, r, devices)...)
 	build := func(flags uintptr) *exec.Cmd {
 		cmd := exec.Command(argv[0], argv[1:]...)
 		if flags&unix.CLONE_NEWPID != 0 {
-			cmd = exec.Command(init, append([]string{procs.InitCommand, "--"}, argv...)...)
+			cmd = exec.Command(init, procs.InitArguments(r.readOnlyFolder(), argv)...)
 		}
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = theirConsole, theirConsole, theirConsole
 		cmd.ExtraFiles = []*os.File{theirLine}
@@ -156,10 +175,17 @@ func (vm *VM) start(m model.MachineConfig, devices []device, memory, init string
 		return cmd
 	}
 	var flags uintptr
+	must, need := false, uintptr(0)
+	if r.readOnlyFolder() != "" {
+		must, need = true, unix.CLONE_NEWNS
+	}
 	err = withoutASLR(func() error {
-		vm.cmd, flags, err = procs.Start(build, 0, os.Geteuid(), false)
+		vm.cmd, flags, err = procs.Start(build, need, os.Geteuid(), must)
 		return err
 	})
+	if err != nil && must {
+		err = fmt.Errorf("the folder cannot be made read-only for the machine here: %w (hint: writes: through, if it may be written to)", err)
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("start %s: %w", vm.kernel.Path, err), console.Close(), line.Close())
 	}
