@@ -47,6 +47,7 @@ var folders = map[string][]string{
 	"internal/machine/initrd":    {"internal/machine/guest"}, // what a UML and a QEMU boot from
 	"internal/machine/namespace": {"internal/model", "internal/kernel", "internal/machine/guest", "internal/machine/procs", "internal/machine/agent"},
 	"internal/machine/procs":     {"internal/model"},
+	"internal/machine/qemu":      {"internal/model", "internal/kernel", "internal/machine/guest", "internal/machine/initrd", "internal/machine/procs"},
 	"internal/machine/uml":       {"internal/model", "internal/machine/guest", "internal/machine/initrd", "internal/machine/procs", "internal/machine/agent"},
 	"internal/lab":               {"internal/model", "internal/kernel", "internal/lab/..."},
 	"internal/lab/demo":          {"internal/model", "internal/draw/walkthrough", "internal/machine/uml", "internal/lab", "internal/lab/flow"},
@@ -102,6 +103,7 @@ var fenced = []struct {
 			"internal/machine/initrd":    "the modes of an archive's files",
 			"internal/machine/namespace": "a process in a namespace of its own",
 			"internal/machine/procs":     "process groups, and their end",
+			"internal/machine/qemu":      "descriptors given to a QEMU, locks of images, the rights of a thread",
 			"internal/machine/uml":       "personality, pseudo-terminals, tap offloads",
 			"internal/cli":               "signals that it forwards, and the terminal",
 			"internal/testnet":           "namespaces of its tests",

@@ -206,6 +206,49 @@ func (k *Kernel) ResetTapOffloads(name string) error {
 	})
 }
 
+// OpenTap takes the wire end of an existing tap, in the tap's own shape: one queue, or
+// as many as asked for where it was made for several; without packet information, which
+// no VMM wants. The caller closes them. ErrBusy while somebody else has it, ErrDenied
+// where it is another user's.
+func (k *Kernel) OpenTap(name string, queues int) ([]*os.File, error) {
+	l, err := k.linkByName(name)
+	if err != nil {
+		return nil, err
+	}
+	if l.Kind != model.TapKind {
+		return nil, fmt.Errorf("%s: %w: it is no tap", name, model.ErrInvalid)
+	}
+	if !l.Tap.MultiQueue {
+		queues = 1
+	}
+	flags := tapFlags(l.Tap.VnetHeader, l.Tap.MultiQueue)
+	var out []*os.File
+	err = k.inside(func() error {
+		for range queues {
+			fd, err := openTun()
+			if err != nil {
+				return err
+			}
+			out = append(out, os.NewFile(uintptr(fd), name))
+			ifr, err := ifreqFor(name, flags)
+			if err != nil {
+				return err
+			}
+			if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+				return refusal("tap "+name, fmt.Errorf("TUNSETIFF: %w", err))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		for _, f := range out {
+			err = errors.Join(err, f.Close())
+		}
+		return nil, err
+	}
+	return out, nil
+}
+
 // CanMakeTap asks whether a tap can be made here. nil if it can; the error says what
 // lacks, with a hint.
 //

@@ -32,6 +32,9 @@ func transport(vmm string, nic model.NICConfig) string {
 // cable is there and can be used: a VMM says little or nothing when it is not.
 func prepareCable(ctx context.Context, k *kernel.Kernel, vmm string, nic model.NICConfig) error {
 	kind := transport(vmm, nic)
+	if vmm == vmmQEMU && kind != model.TransportTap {
+		return fmt.Errorf("NIC %s: %w: a QEMU is cabled with a tap, not a %s", nic.Name, model.ErrInvalid, kind)
+	}
 	if vmm == vmmNamespace && kind != model.TransportVeth {
 		return fmt.Errorf("NIC %s: %w: a namespace machine is cabled with a veth, not a %s", nic.Name, model.ErrInvalid, kind)
 	}
@@ -42,7 +45,7 @@ func prepareCable(ctx context.Context, k *kernel.Kernel, vmm string, nic model.N
 	if kind == model.TransportVeth {
 		return prepareVeth(ctx, k, vmm, &ns, nic)
 	}
-	return checkTap(k, ns.Link(nic.Link), nic.Link)
+	return checkTap(k, ns.Link(nic.Link), nic.Link, vmm)
 }
 
 func prepareVeth(ctx context.Context, k *kernel.Kernel, vmm string, ns *model.Namespace, nic model.NICConfig) error {
@@ -67,13 +70,13 @@ func prepareVeth(ctx context.Context, k *kernel.Kernel, vmm string, ns *model.Na
 }
 
 // checkTap opens and closes the tap as a VMM would.
-func checkTap(k *kernel.Kernel, l *model.Link, name string) error {
+func checkTap(k *kernel.Kernel, l *model.Link, name, vmm string) error {
 	switch {
 	case l == nil:
 		return fmt.Errorf("tap %s: %w (hint: it is made by `drawbridge up` or `drawbridge tap add`)", name, model.ErrNotFound)
 	case l.Tap == nil || l.Kind != model.TapKind:
 		return fmt.Errorf("%s: %w: it is a %s, not a tap", name, model.ErrInvalid, l.Kind)
-	case l.Tap.MultiQueue:
+	case l.Tap.MultiQueue && vmm == vmmUML:
 		return fmt.Errorf("tap %s: %w: it has several queues, which a UML cannot open (hint: make it without multi_queue)", name, model.ErrInvalid)
 	}
 	fd, err := unix.Open(tunDevice, unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -92,6 +95,9 @@ func checkTap(k *kernel.Kernel, l *model.Link, name string) error {
 	flags := uint16(unix.IFF_TAP | unix.IFF_NO_PI)
 	if l.Tap.VnetHeader {
 		flags |= unix.IFF_VNET_HDR
+	}
+	if l.Tap.MultiQueue {
+		flags |= unix.IFF_MULTI_QUEUE
 	}
 	request.SetUint16(flags)
 	switch err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); {

@@ -16,8 +16,9 @@
 //	             sock          the shim's socket
 //	             console.log   bounded
 //	             exit.json     why it ended, where nobody asked it to
-//	             uml/ initrd   UML's own
+//	             uml/ initrd   UML's own; initrd and seed.iso are a QEMU's
 //
-// Below: uml and namespace (VMMs), guest (what runs inside), agent (the talk with it),
-// procs (processes that end together). It may import model and kernel.
+// Below: uml, qemu and namespace (VMMs), guest (what runs inside), initrd (what a UML and
+// a QEMU boot it from), agent (the talk with it), procs (processes that end together).
+// It may import model and kernel.
 package machine

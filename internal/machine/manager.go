@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/kernel"
+	"drawbridge/internal/machine/qemu"
 	"drawbridge/internal/machine/uml"
 	"drawbridge/internal/model"
 )
@@ -54,7 +55,7 @@ func (m *Manager) Do(ctx context.Context, op model.Operation) error {
 	case model.StartMachine:
 		err = m.start(ctx, o.Machine)
 	case model.StopMachine:
-		err = m.stop(ctx, o.Name)
+		_, err = m.stop(ctx, o.Name)
 	case model.StartMachines:
 		err = m.startMany(ctx, o.Machines)
 	case model.StopMachines:
@@ -75,8 +76,9 @@ func (m *Manager) Do(ctx context.Context, op model.Operation) error {
 }
 
 // Ready tells what would keep an operation from being carried out on this host, as far
-// as that can be known before anything is touched; nil for nothing.
-func (m *Manager) Ready(ctx context.Context, op model.Operation) error {
+// as that can be known before anything is touched; nil for nothing. The notes are what a
+// person should know all the same.
+func (m *Manager) Ready(ctx context.Context, op model.Operation) (notes []string, err error) {
 	var list []model.MachineConfig
 	switch o := op.(type) {
 	case model.StartMachine:
@@ -84,16 +86,15 @@ func (m *Manager) Ready(ctx context.Context, op model.Operation) error {
 	case model.StartMachines:
 		list = o.Machines
 	}
-	var umls []model.MachineConfig
+	of := map[string][]model.MachineConfig{}
 	for _, c := range list {
-		if c.VMM == vmmUML {
-			umls = append(umls, c)
-		}
+		of[c.VMM] = append(of[c.VMM], c)
 	}
-	if len(umls) == 0 {
-		return nil
+	if umls := of[vmmUML]; len(umls) > 0 {
+		err = uml.Ready(ctx, umls, m.kept())
 	}
-	return uml.Ready(ctx, umls, m.kept())
+	notes, qerr := qemu.Ready(ctx, of[vmmQEMU], m.kept())
+	return notes, errors.Join(err, qerr)
 }
 
 var machineName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
@@ -282,29 +283,37 @@ func (m *Manager) awaitReport(ctx context.Context, name string, shim *exec.Cmd, 
 	return r.err()
 }
 
-func (m *Manager) stop(ctx context.Context, name string) error {
+// Stop is StopMachine, and tells how the guest took it, "" where there is nothing to tell.
+func (m *Manager) Stop(ctx context.Context, name string) (note string, err error) {
+	if note, err = m.stop(ctx, name); err != nil {
+		err = fmt.Errorf("stop machine %s: %w", name, err)
+	}
+	return note, err
+}
+
+func (m *Manager) stop(ctx context.Context, name string) (note string, err error) {
 	if err := checkName(name); err != nil {
-		return err
+		return "", err
 	}
 	dir := m.folder(name)
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("no machine of that name: %w", model.ErrNotFound)
+		return "", fmt.Errorf("no machine of that name: %w", model.ErrNotFound)
 	}
-	_, err := m.call(ctx, name, call{Do: callStop})
+	r, err := m.call(ctx, name, call{Do: callStop})
 	if errors.Is(err, errNoShim) {
 		unlock, err := m.lock()
 		if err != nil {
-			return err
+			return "", err
 		}
 		defer unlock()
-		return m.bury(ctx, dir)
+		return "", m.bury(ctx, dir)
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
 	// The shim ends a moment after its answer.
 	for end := time.Now().Add(2 * time.Second); alive(dir) && time.Now().Before(end); {
 		time.Sleep(2 * time.Millisecond)
 	}
-	return nil
+	return r.Note, nil
 }

@@ -59,6 +59,7 @@ const (
 type reply struct {
 	Error   string          `json:"error,omitempty"`
 	Kind    string          `json:"kind,omitempty"`
+	Note    string          `json:"note,omitempty"` // of a stop
 	Machine *model.Machine  `json:"machine,omitempty"`
 	Agent   *agent.Response `json:"agent,omitempty"`
 }
@@ -136,7 +137,7 @@ func readJSON(path string, v any) error {
 // sweep removes what a dead machine has left, but for what tells about it.
 func sweep(dir string) error {
 	errs := []error{uml.Sweep(dir)}
-	for _, name := range []string{socketFile, "uml", "initrd", "mc", "void", shimLogFile} {
+	for _, name := range []string{socketFile, "uml", "initrd", "seed.iso", "mc", "void", shimLogFile} {
 		errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
 	}
 	return errors.Join(errs...)

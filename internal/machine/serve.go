@@ -71,7 +71,9 @@ func (s *shim) do(c call) reply {
 	case callStop:
 		s.askStop()
 		<-s.finished
-		return replyError(s.result)
+		r := replyError(s.result)
+		r.Note = s.note
+		return r
 	}
 	s.mu.Lock()
 	state := s.state
@@ -85,6 +87,9 @@ func (s *shim) do(c call) reply {
 	case callAgent:
 		if c.Agent == nil {
 			return replyError(fmt.Errorf("no request: %w", model.ErrInvalid))
+		}
+		if s.agent == nil {
+			return replyError(fmt.Errorf("machine %s: %w: it runs a system of its own, which cannot be asked", s.config.Machine.Name, model.ErrInvalid))
 		}
 		ctx, cancel := context.WithTimeout(ctx, max(c.Agent.Timeout, nicTimeout)+time.Second)
 		defer cancel()
@@ -124,8 +129,8 @@ func (s *shim) status(ctx context.Context) model.Machine {
 	if vm == nil {
 		return m
 	}
-	m.PID = vm.PID()
-	if m.State != stateRunning {
+	m.PID, m.Accel = vm.PID(), accelOf(vm)
+	if m.State != stateRunning || client == nil {
 		return m
 	}
 	ctx, cancel := context.WithTimeout(ctx, insideTimeout)
@@ -215,7 +220,10 @@ func (s *shim) unplug(ctx context.Context, name string) error {
 
 // takeOut removes a NIC's device: the guest first, for UML refuses to remove one that is up.
 func (s *shim) takeOut(ctx context.Context, nic model.NICConfig) error {
-	_, err := s.agent.Do(ctx, agent.Request{Do: agent.Release, Target: nic.Name})
+	var err error
+	if s.agent != nil {
+		_, err = s.agent.Do(ctx, agent.Request{Do: agent.Release, Target: nic.Name})
+	}
 	silent := errors.Is(err, context.DeadlineExceeded)
 	if err = errors.Join(err, s.vm.Unplug(ctx, nic.Name)); silent {
 		// Seen once in some hundred unplugs of a busy raw transport: UML 6.1 hangs whole.
@@ -233,6 +241,9 @@ func (s *shim) configure(ctx context.Context, nic model.NICConfig) error {
 	have := s.nic(nic.Name)
 	if have == nil {
 		return fmt.Errorf("NIC %s of %s: %w", nic.Name, s.config.Machine.Name, model.ErrNotFound)
+	}
+	if s.agent == nil {
+		return fmt.Errorf("NIC %s of %s: %w: it runs a system of its own, which takes no addresses from here while it runs", nic.Name, s.config.Machine.Name, model.ErrInvalid)
 	}
 	nic.MAC, nic.Link, nic.Transport = have.MAC, have.Link, have.Transport
 	if nic.Link != "" {

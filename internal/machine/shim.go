@@ -25,7 +25,8 @@ import (
 // The shim's patience.
 const (
 	bootTimeout = 60 * time.Second
-	haltTimeout = 3 * time.Second // for a guest that was asked to halt
+	beginTime   = 500 * time.Millisecond // for a machine that tells nothing
+	haltTimeout = 3 * time.Second        // for a guest that was asked to halt
 	// A guest that is not ours has services to end first.
 	foreignHaltTimeout = 20 * time.Second
 	nicTimeout         = 8 * time.Second // to configure, plug or unplug one
@@ -53,6 +54,7 @@ type shim struct {
 	stop     chan struct{} // closed when somebody wants it stopped
 	finished chan struct{} // closed when it is gone, and all is cleaned up
 	result   error         // of the clean-up; after finished
+	note     string        // of the stop: how the guest was brought to it; after finished
 	calls    sync.WaitGroup
 }
 
@@ -135,10 +137,17 @@ func (s *shim) boot() error {
 		return err
 	}
 	s.mu.Lock()
-	s.vm, s.agent = vm, agent.NewClient(vm.Agent())
+	s.vm = vm
+	if line := vm.Agent(); line != nil {
+		s.agent = agent.NewClient(line)
+	}
 	s.mu.Unlock()
 	go s.console.follow(vm.Console())
-	if err := s.greet(ctx); err != nil {
+	if s.agent != nil {
+		if err := s.greet(ctx); err != nil {
+			return s.explain(ctx, err)
+		}
+	} else if err := s.watchBegin(); err != nil {
 		return s.explain(ctx, err)
 	}
 	vm.Booted()
@@ -162,13 +171,29 @@ func (s *shim) greet(ctx context.Context) error {
 	return nil
 }
 
-// configureInside tells the guest a NIC's configuration, and checks the carrier of one
-// on a tap: it is the only sign that UML could open it.
+// watchBegin looks at a machine without an agent for a moment: one that cannot start at
+// all is gone by then.
+func (s *shim) watchBegin() error {
+	select {
+	case <-s.vm.Done():
+		return s.vm.Err()
+	case <-s.stop:
+		return errors.New("stopped")
+	case <-time.After(beginTime):
+		return nil
+	}
+}
+
+// configureInside tells the guest a NIC's configuration, and checks the carrier of a
+// UML's on a tap: it is the only sign that UML could open it. (A QEMU is given it open.)
 func (s *shim) configureInside(ctx context.Context, nic model.NICConfig) error {
+	if s.agent == nil {
+		return nil // it was told at its start, or is told by DHCP
+	}
 	ctx, cancel := context.WithTimeout(ctx, nicTimeout)
 	defer cancel()
 	a, err := s.agent.Do(ctx, agent.Request{Do: agent.Configure, NIC: &nic})
-	if transport(s.config.Machine.VMM, nic) != model.TransportTap {
+	if s.config.Machine.VMM != vmmUML || transport(vmmUML, nic) != model.TransportTap {
 		return err
 	}
 	var inside *agent.RemoteError
@@ -251,7 +276,7 @@ func (s *shim) live() error {
 	if asked {
 		err = errors.Join(err, sweep(s.dir), os.RemoveAll(s.dir))
 	} else {
-		err = errors.Join(err, s.note(end), sweep(s.dir))
+		err = errors.Join(err, s.leaveWord(end), sweep(s.dir))
 	}
 	s.result = err
 	_ = s.listen.Close()
@@ -261,8 +286,8 @@ func (s *shim) live() error {
 	return err
 }
 
-// note leaves word of an end that nobody asked for.
-func (s *shim) note(end error) error {
+// leaveWord tells who looks later of an end that nobody asked for.
+func (s *shim) leaveWord(end error) error {
 	n := exitNote{State: stateStopped, Reason: "it halted by itself"}
 	if end != nil {
 		n = exitNote{State: stateFailed, Reason: fmt.Sprintf("it ended with %s; the last lines of its console:\n%s", end, s.console.tail(tailLines))}
@@ -276,18 +301,18 @@ func (s *shim) shutDown() {
 	if root := s.config.Machine.Root; root != "" && root != "embedded" {
 		patience = foreignHaltTimeout
 	}
+	if s.agent != nil {
+		if s.askToHalt(patience) {
+			return
+		}
+		patience = haltTimeout // it had its time
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if _, err := s.agent.Do(ctx, agent.Request{Do: agent.Halt}); err == nil {
-		select {
-		case <-s.vm.Done():
-			return
-		case <-ctx.Done():
-		}
-	}
-	ctx, cancel = context.WithTimeout(context.Background(), haltTimeout)
-	defer cancel()
 	s.vm.Insist(ctx)
+	if ctx.Err() != nil {
+		s.note = fmt.Sprintf("machine %s did not shut down, and was switched off", s.config.Machine.Name)
+	}
 	select {
 	case <-s.vm.Done():
 	case <-time.After(500 * time.Millisecond):
@@ -296,10 +321,27 @@ func (s *shim) shutDown() {
 	}
 }
 
+// askToHalt asks the guest's agent, and tells whether the machine has ended by it.
+func (s *shim) askToHalt(patience time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if _, err := s.agent.Do(ctx, agent.Request{Do: agent.Halt}); err != nil {
+		return false
+	}
+	select {
+	case <-s.vm.Done():
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // release gives everything back that an ended machine had of the host.
 func (s *shim) release() error {
 	errs := []error{procs.EndAll(s.dir), s.vm.Close()}
-	_ = s.agent.Close()
+	if s.agent != nil {
+		_ = s.agent.Close()
+	}
 	s.console.close()
 	return errors.Join(append(errs, freeTaps(s.kernel, s.config.Machine))...)
 }

@@ -7,6 +7,7 @@ import (
 
 	"drawbridge/internal/kernel"
 	"drawbridge/internal/machine/namespace"
+	"drawbridge/internal/machine/qemu"
 	"drawbridge/internal/machine/uml"
 	"drawbridge/internal/model"
 )
@@ -14,6 +15,7 @@ import (
 // The VMMs.
 const (
 	vmmUML       = "uml"
+	vmmQEMU      = "qemu"
 	vmmNamespace = "namespace"
 )
 
@@ -21,13 +23,15 @@ const (
 type vmm interface {
 	PID() int
 	Console() io.ReadWriteCloser
+	// Agent is the channel to the guest's agent, nil where the guest is not ours.
 	Agent() io.ReadWriteCloser
 	// Booted frees what only the boot needed.
 	Booted()
 	// Plug gives the guest the NIC's device, Unplug takes it away again.
 	Plug(ctx context.Context, nic model.NICConfig) error
 	Unplug(ctx context.Context, nic string) error
-	// Insist asks the VMM to end the machine when the guest's agent did not.
+	// Insist asks the VMM to end the machine when the guest's agent did not, and returns
+	// when it has ended, or a little after ctx.
 	Insist(ctx context.Context)
 	Kill()
 	Done() <-chan struct{}
@@ -47,6 +51,12 @@ func startVMM(ctx context.Context, k *kernel.Kernel, c shimConfig) (vmm, error) 
 			return nil, err
 		}
 		return vm, nil
+	case vmmQEMU:
+		vm, err := qemu.Start(ctx, k, c.Machine, c.Executable, c.Kept)
+		if err != nil {
+			return nil, err
+		}
+		return vm, nil
 	case vmmNamespace:
 		vm, err := namespace.Start(ctx, k, c.Machine, c.Executable)
 		if err != nil {
@@ -54,6 +64,14 @@ func startVMM(ctx context.Context, k *kernel.Kernel, c shimConfig) (vmm, error) 
 		}
 		return vm, nil
 	default:
-		return nil, fmt.Errorf("vmm %q: %w (hint: uml or namespace)", c.Machine.VMM, model.ErrInvalid)
+		return nil, fmt.Errorf("vmm %q: %w (hint: uml, qemu or namespace)", c.Machine.VMM, model.ErrInvalid)
 	}
+}
+
+// accelOf is what carries out a machine's instructions, "" where that is no question.
+func accelOf(v vmm) string {
+	if a, ok := v.(interface{ Accel() string }); ok {
+		return a.Accel()
+	}
+	return ""
 }

@@ -8,6 +8,8 @@ type Machine struct {
 	// VMM is uml, qemu, namespace, firecracker ..., or "process" where only the
 	// holder of a tap is known.
 	VMM string `json:"vmm"`
+	// Accel is kvm or tcg, "" where that says nothing.
+	Accel string `json:"accel,omitempty"`
 	// State is one of the states below.
 	State string       `json:"state"`
 	PID   int          `json:"pid,omitempty"` // informational; nothing is named by it
@@ -60,10 +62,19 @@ type MachineNIC struct {
 // MachineConfig is what a machine is started with.
 type MachineConfig struct {
 	Name string `json:"name"`
-	VMM  string `json:"vmm"` // uml or namespace
+	VMM  string `json:"vmm"` // uml, qemu or namespace
+	// Owner is the user whom the VMM runs as where it is started by root, nil for root
+	// itself: the owner of its taps.
+	Owner *uint32 `json:"owner,omitempty"`
+	// Arch is the processor's kind, amd64 or arm64; "" for this host's.
+	Arch string `json:"arch,omitempty"`
+	// Accel is kvm or tcg; "" for the former where it is there.
+	Accel string `json:"accel,omitempty"`
+	CPUs  int    `json:"cpus,omitempty"` // 0 for one
 	// Memory of the guest in bytes.
 	Memory int64 `json:"memory,omitempty"`
-	// Kernel is the path of the UML binary, "" for the one on PATH.
+	// Kernel is the path of the UML binary, "" for the one on PATH; of a QEMU's guest
+	// kernel, "" for one of the host's.
 	Kernel string `json:"kernel,omitempty"`
 	// Root is embedded, hostfs:DIR or the path of an image.
 	Root string `json:"root,omitempty"`
@@ -73,8 +84,19 @@ type MachineConfig struct {
 	// Restart is no, on-failure or always; "" is no.
 	Restart string `json:"restart,omitempty"`
 	// Args are added to the guest kernel's command line.
-	Args []string    `json:"args,omitempty"`
-	NICs []NICConfig `json:"nics,omitempty"`
+	Args []string `json:"args,omitempty"`
+	// What an image's cloud-init is told, unless NoSeed: keys that may log in, and the
+	// path of the user's own user-data in place of ours.
+	SSHKeys  []string    `json:"ssh_keys,omitempty"`
+	UserData string      `json:"user_data,omitempty"`
+	NoSeed   bool        `json:"no_seed,omitempty"`
+	NICs     []NICConfig `json:"nics,omitempty"`
+}
+
+// HasAgent tells whether an agent of ours in the guest answers the shim: what it has
+// inside is then known, and its addresses can be changed while it runs.
+func (c MachineConfig) HasAgent() bool {
+	return c.VMM != "qemu" || c.Root == "" || c.Root == "embedded"
 }
 
 // NICConfig is a NIC as it is wanted.

@@ -1,0 +1,139 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
+	"drawbridge/internal/machine/procs"
+	"drawbridge/internal/model"
+)
+
+// RootEmbedded is the guest inside this binary.
+const RootEmbedded = "embedded"
+
+// Memory in bytes, where the file says nothing.
+const (
+	DefaultMemory      = 128 << 20 // for the embedded guest
+	DefaultImageMemory = 512 << 20 // for a distribution
+	kernelMemory       = 80 << 20  // what the kernel and a guest at work need beside the initrd
+)
+
+// leastMemory is the memory without which the embedded guest does not boot: while the
+// initrd is unpacked it is there twice ("System is deadlocked on memory"). Less is
+// raised to it. The host gives memory only when the guest touches it.
+func leastMemory(initrd int64) int64 {
+	const step = 8 << 20
+	return (kernelMemory + 2*initrd + step - 1) / step * step
+}
+
+// embedded tells whether the machine runs the guest inside this binary, which has an
+// agent, and not a system of its own.
+func embedded(m model.MachineConfig) bool { return m.Root == "" || m.Root == RootEmbedded }
+
+// prepared is what is known of a machine before anything is made for it.
+type prepared struct {
+	platform platform
+	program  program
+	kvm      bool
+	who      runAs
+	kernel   guestKernel // for the embedded guest
+	firmware string
+	root     disk
+	overlay  overlay // that root is, where its writes are kept
+	note     string
+}
+
+// Ready tells what would keep machines from being started here, all of it at once: no
+// QEMU, no kernel, an image that is not there or is in use, more memory than the host
+// has. kept is the folder of the overlays that are kept. The notes are what a person
+// should know though it works.
+func Ready(ctx context.Context, list []model.MachineConfig, kept string) (notes []string, err error) {
+	var errs []error
+	var memory int64
+	for _, m := range list {
+		p, err := prepare(ctx, m, kept)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("machine %s: %w", m.Name, err))
+		}
+		if p.note != "" {
+			notes = append(notes, p.note)
+		}
+		memory += m.Memory
+	}
+	if total := procs.HostMemory().Total; total > 0 && memory > total {
+		errs = append(errs, fmt.Errorf("memory: %w: %d MiB for %d machines are more than this host has (%d MiB)", model.ErrInvalid, memory>>20, len(list), total>>20))
+	}
+	return notes, errors.Join(errs...)
+}
+
+// prepare checks all of it, and tells all that is wrong at once.
+func prepare(ctx context.Context, m model.MachineConfig, kept string) (prepared, error) {
+	var p prepared
+	var errs []error
+	var err error
+	if p.platform, err = platformOf(m.Arch); err != nil {
+		return p, err
+	}
+	if p.who, err = userOf(m); err != nil {
+		return p, err
+	}
+	p.program, err = findProgram(ctx, p.platform)
+	errs = append(errs, err)
+	p.kvm, p.note, err = chooseAccel(m, p.platform, p.who)
+	errs = append(errs, err, checkNICs(m))
+	if embedded(m) {
+		p.kernel, err = p.guestKernel(m)
+	} else {
+		err = p.image(m, kept)
+	}
+	return p, errors.Join(append(errs, err)...)
+}
+
+func (p *prepared) guestKernel(m model.MachineConfig) (guestKernel, error) {
+	if !p.platform.native() {
+		return guestKernel{}, fmt.Errorf("root: embedded: %w: the guest inside this binary is built for %s, not for %s (hint: root: FILE, an image)", model.ErrInvalid, runtime.GOARCH, p.platform.arch)
+	}
+	k, err := findKernel(p.platform, m.Kernel, "/boot")
+	if err != nil {
+		return k, err
+	}
+	if err := p.who.canRead(k.path); err != nil {
+		return k, fmt.Errorf("kernel %s: %w: %s, as whom the machine runs, may not read it: %w", k.path, model.ErrDenied, p.who.name, err)
+	}
+	return k, nil
+}
+
+// image checks what a machine with a disk needs.
+func (p *prepared) image(m model.MachineConfig, kept string) error {
+	var errs []error
+	var err error
+	if strings.HasPrefix(m.Root, "hostfs:") {
+		return fmt.Errorf("root: %s: %w: a QEMU's guest cannot run from a folder of the host (hint: an image, or vmm: uml)", m.Root, model.ErrInvalid)
+	}
+	p.root, p.overlay, err = rootDisk(m, kept, p.who)
+	errs = append(errs, err)
+	if _, err := seedFiles(m); err != nil {
+		errs = append(errs, err)
+	}
+	if p.platform.firmware != nil {
+		i := slices.IndexFunc(p.platform.firmware, func(path string) bool { return p.who.canRead(path) == nil })
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("no firmware that starts a disk on %s: %w: none of %s (hint: `apt install --no-install-recommends qemu-efi-aarch64`)",
+				p.platform.arch, model.ErrNotFound, strings.Join(p.platform.firmware, ", ")))
+		} else {
+			p.firmware = p.platform.firmware[i]
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkNICs(m model.MachineConfig) error {
+	if len(m.NICs) > maxNICs {
+		return fmt.Errorf("%w: %d NICs, and a QEMU takes %d here", model.ErrInvalid, len(m.NICs), maxNICs)
+	}
+	return nil
+}
