@@ -22,6 +22,9 @@ need() {
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
 need user-mode-linux linux.uml "demo test" "runs the virtual machine; without it the demo uses a network namespace instead, and the tests of real VMs are skipped"
+need qemu-system-x86 qemu-system-x86_64 "test" "runs virtual machines of the other kind"
+need qemu-utils qemu-img "test" "makes disk images and their overlays"
+need kmod depmod "test" "lists the modules of the kernel that those boot"
 need iproute2 ip "test bench" "the tests and benchmarks compare with what ip prints"
 need iputils-ping ping "test" "the tests of the pretend LAN ping with it"
 need tcpdump tcpdump "test" "the tests look at the pretend LAN's wire with it"
@@ -39,7 +42,17 @@ case $purpose in
 test) scripts/packages.sh network-manager netplan.io ifupdown2 ifupdown bridge-utils ;;
 bench) scripts/packages.sh network-manager netplan.io ifupdown2 ifupdown bridge-utils uml-utilities containernetworking-plugins ;;
 esac
-[ -n "$missing" ] || exit 0
+# guest_kernel fetches the kernel that a QEMU's guest boots: installed, it would become
+# one that this machine itself boots.
+guest_kernel() {
+	[ "$purpose" = test ] || return 0
+	scripts/packages.sh "linux-image-cloud-$(dpkg --print-architecture 2>/dev/null || echo amd64)"
+}
+
+[ -n "$missing" ] || {
+	guest_kernel
+	exit 0
+}
 
 give_up() {
 	echo "$1"
@@ -99,4 +112,5 @@ if [ -n "$known" ]; then
 			give_up "apt-get could not install$known."
 	fi
 fi
+guest_kernel
 [ -z "$required" ] || give_up "Not to be had here:$required."

@@ -52,8 +52,11 @@ for package; do
 		# A newer version of what is installed: the machine's own serves.
 		installed "$(dpkg-deb -f "$deb" Package)" || dpkg-deb -x "$deb" "$new/root"
 	done
-	# What its postinst would do, and the file needs (ifupdown2).
+	# What their postinst would do, and the files need: ifupdown2's, a kernel's.
 	find "$new/root" -name __main__.py -exec chmod +x {} +
+	for modules in "$new"/root/lib/modules/*; do
+		[ ! -d "$modules" ] || PATH=$PATH:/usr/sbin:/sbin depmod -b "$new/root" "$(basename "$modules")"
+	done
 	mv "$new/root" "$to"
 	rm -rf "$new"
 done

@@ -222,8 +222,8 @@ func (s *session) plan(ctx context.Context, want spec.Desired) (plan.Plan, error
 	}
 	p, err := plan.Diff(now, want, owned, s.options(want))
 	for _, st := range p.Steps {
-		notes, why := s.machines.Ready(ctx, st.Do)
-		p.Notes, err = append(p.Notes, notes...), errors.Join(err, why)
+		err = errors.Join(err, s.machines.Ready(ctx, st.Do))
+		p.Notes = append(p.Notes, s.machines.Notes(st.Do)...)
 	}
 	if err != nil {
 		return p, withCode(exitFailed, fmt.Errorf("this host is not ready for it:\n%w\n  nothing was changed", indent(err)))

@@ -76,9 +76,24 @@ func (m *Manager) Do(ctx context.Context, op model.Operation) error {
 }
 
 // Ready tells what would keep an operation from being carried out on this host, as far
-// as that can be known before anything is touched; nil for nothing. The notes are what a
-// person should know all the same.
-func (m *Manager) Ready(ctx context.Context, op model.Operation) (notes []string, err error) {
+// as that can be known before anything is touched; nil for nothing.
+func (m *Manager) Ready(ctx context.Context, op model.Operation) error {
+	of := started(op)
+	var errs []error
+	if umls := of[vmmUML]; len(umls) > 0 {
+		errs = append(errs, uml.Ready(ctx, umls, m.kept()))
+	}
+	return errors.Join(append(errs, qemu.Ready(ctx, of[vmmQEMU], m.kept()))...)
+}
+
+// Notes are what a person should know of an operation though it can be carried out: a
+// machine that will be slow, and why.
+func (m *Manager) Notes(op model.Operation) []string {
+	return qemu.Notes(started(op)[vmmQEMU])
+}
+
+// started are the machines that an operation starts, by their VMM.
+func started(op model.Operation) map[string][]model.MachineConfig {
 	var list []model.MachineConfig
 	switch o := op.(type) {
 	case model.StartMachine:
@@ -90,11 +105,7 @@ func (m *Manager) Ready(ctx context.Context, op model.Operation) (notes []string
 	for _, c := range list {
 		of[c.VMM] = append(of[c.VMM], c)
 	}
-	if umls := of[vmmUML]; len(umls) > 0 {
-		err = uml.Ready(ctx, umls, m.kept())
-	}
-	notes, qerr := qemu.Ready(ctx, of[vmmQEMU], m.kept())
-	return notes, errors.Join(err, qerr)
+	return of
 }
 
 var machineName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)

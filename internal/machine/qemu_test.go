@@ -23,9 +23,9 @@ func needQEMU(t *testing.T) (kernel string) {
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
 		lacks = "needs qemu-system-x86_64 (apt install --no-install-recommends qemu-system-x86)"
 	}
-	files, _ := filepath.Glob("../../bin/kernel/boot/vmlinuz-*")
+	files, _ := filepath.Glob("../../bin/packages/linux-image-cloud-*/boot/vmlinuz-*")
 	if len(files) == 0 {
-		lacks = "needs a kernel in bin/kernel (scripts/need.sh test)"
+		lacks = "needs a kernel in bin/packages (scripts/need.sh test)"
 	}
 	switch {
 	case lacks == "":

@@ -171,10 +171,10 @@ func TestKeptOverlay(t *testing.T) {
 			other.Name = "db"
 			h.do(model.StartMachine{Machine: other})
 			h.do(model.StopMachine{Name: "db"})
-			if _, err := h.Ready(t.Context(), model.StartMachine{Machine: rootConfig(image, "keep")}); !errors.Is(err, model.ErrBusy) {
+			if err := h.Ready(t.Context(), model.StartMachine{Machine: rootConfig(image, "keep")}); !errors.Is(err, model.ErrBusy) {
 				t.Errorf("an overlay in use: %v", err)
 			}
-			if _, err := h.Ready(t.Context(), model.StartMachine{Machine: rootConfig(image, "through")}); !errors.Is(err, model.ErrBusy) || !strings.Contains(err.Error(), "linux") {
+			if err := h.Ready(t.Context(), model.StartMachine{Machine: rootConfig(image, "through")}); !errors.Is(err, model.ErrBusy) || !strings.Contains(err.Error(), "linux") {
 				t.Errorf("an image in use: %v", err)
 			}
 		}
@@ -241,10 +241,10 @@ func TestRootsThatCannotBe(t *testing.T) {
 	if err := unix.FcntlFlock(locked.Fd(), unix.F_OFD_SETLK, &lock); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Ready(t.Context(), model.StartMachine{Machine: rootConfig(image, "discard")}); err != nil {
+	if err := h.Ready(t.Context(), model.StartMachine{Machine: rootConfig(image, "discard")}); err != nil {
 		t.Errorf("read by another: %v", err)
 	}
-	if _, err := h.Ready(t.Context(), model.StartMachine{Machine: rootConfig(image, "through")}); !errors.Is(err, model.ErrBusy) {
+	if err := h.Ready(t.Context(), model.StartMachine{Machine: rootConfig(image, "through")}); !errors.Is(err, model.ErrBusy) {
 		t.Errorf("read by another, to be written to: %v", err)
 	}
 }

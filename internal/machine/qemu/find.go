@@ -44,11 +44,10 @@ func findProgram(ctx context.Context, p platform) (program, error) {
 	return found, nil
 }
 
-// The ways to say it in the file.
+// What carries out the guest's instructions.
 const (
-	accelAuto = "auto"
-	accelKVM  = "kvm"
-	accelTCG  = "tcg"
+	accelKVM = "kvm"
+	accelTCG = "tcg"
 )
 
 const kvmCreateVM = 0xae01 // KVM_CREATE_VM, linux/kvm.h
@@ -103,26 +102,29 @@ func hasFlag(cpuinfo string, any []string) bool {
 	return false
 }
 
-// chooseAccel decides between KVM and emulation. The note says aloud that it is the latter.
-func chooseAccel(m model.MachineConfig, p platform, who runAs) (kvm bool, note string, err error) {
+// withoutKVM tells why a machine runs without KVM, "" where it runs with it.
+func withoutKVM(m model.MachineConfig) string {
 	if m.Accel == accelTCG {
-		return false, "", nil
+		return "the file says accel: tcg"
+	}
+	p, err := platformOf(m.Arch)
+	if err != nil {
+		return err.Error()
+	}
+	who, err := userOf(m)
+	if err != nil {
+		return err.Error()
 	}
 	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
-		return false, "", err
+		return err.Error()
 	}
 	var why string
-	_ = who.do(func() error {
+	if err := who.do(func() error {
 		why = noKVM(p, "/dev/kvm", string(cpuinfo))
 		return nil
-	})
-	switch {
-	case why == "":
-		return true, "", nil
-	case m.Accel == accelKVM:
-		return false, "", fmt.Errorf("accel: kvm: %w: %s", model.ErrDenied, why)
-	default:
-		return false, fmt.Sprintf("machine %s runs without KVM, every instruction emulated (TCG), some ten times slower: %s", m.Name, why), nil
+	}); err != nil {
+		return err.Error()
 	}
+	return why
 }

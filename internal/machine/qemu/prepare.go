@@ -44,30 +44,35 @@ type prepared struct {
 	firmware string
 	root     disk
 	overlay  overlay // that root is, where its writes are kept
-	note     string
 }
 
 // Ready tells what would keep machines from being started here, all of it at once: no
 // QEMU, no kernel, an image that is not there or is in use, more memory than the host
-// has. kept is the folder of the overlays that are kept. The notes are what a person
-// should know though it works.
-func Ready(ctx context.Context, list []model.MachineConfig, kept string) (notes []string, err error) {
+// has. kept is the folder of the overlays that are kept.
+func Ready(ctx context.Context, list []model.MachineConfig, kept string) error {
 	var errs []error
 	var memory int64
 	for _, m := range list {
-		p, err := prepare(ctx, m, kept)
-		if err != nil {
+		if _, err := prepare(ctx, m, kept); err != nil {
 			errs = append(errs, fmt.Errorf("machine %s: %w", m.Name, err))
-		}
-		if p.note != "" {
-			notes = append(notes, p.note)
 		}
 		memory += m.Memory
 	}
 	if total := procs.HostMemory().Total; total > 0 && memory > total {
 		errs = append(errs, fmt.Errorf("memory: %w: %d MiB for %d machines are more than this host has (%d MiB)", model.ErrInvalid, memory>>20, len(list), total>>20))
 	}
-	return notes, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// Notes tell aloud which machines run without KVM, and why.
+func Notes(list []model.MachineConfig) []string {
+	var notes []string
+	for _, m := range list {
+		if why := withoutKVM(m); why != "" && m.Accel == "" {
+			notes = append(notes, fmt.Sprintf("machine %s runs without KVM, every instruction emulated (TCG), some ten times slower: %s", m.Name, why))
+		}
+	}
+	return notes
 }
 
 // prepare checks all of it, and tells all that is wrong at once.
@@ -83,8 +88,12 @@ func prepare(ctx context.Context, m model.MachineConfig, kept string) (prepared,
 	}
 	p.program, err = findProgram(ctx, p.platform)
 	errs = append(errs, err)
-	p.kvm, p.note, err = chooseAccel(m, p.platform, p.who)
-	errs = append(errs, err, checkNICs(m))
+	why := withoutKVM(m)
+	p.kvm = why == ""
+	if !p.kvm && m.Accel == accelKVM {
+		errs = append(errs, fmt.Errorf("accel: kvm: %w: %s", model.ErrDenied, why))
+	}
+	errs = append(errs, checkNICs(m))
 	if embedded(m) {
 		p.kernel, err = p.guestKernel(m)
 	} else {
