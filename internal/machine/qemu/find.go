@@ -81,8 +81,8 @@ func noKVM(p platform, device, cpuinfo string) string {
 	return ""
 }
 
-func hasFlag(cpuinfo string, any []string) bool {
-	if len(any) == 0 {
+func hasFlag(cpuinfo string, one []string) bool {
+	if len(one) == 0 {
 		return true
 	}
 	for line := range strings.Lines(cpuinfo) {
@@ -91,7 +91,7 @@ func hasFlag(cpuinfo string, any []string) bool {
 			continue
 		}
 		for _, flag := range strings.Fields(flags) {
-			for _, want := range any {
+			for _, want := range one {
 				if flag == want {
 					return true
 				}

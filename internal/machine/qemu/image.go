@@ -118,7 +118,7 @@ func notInUse(path string, write bool) error {
 	for _, at := range bytes {
 		lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: at, Len: 1}
 		if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
-			return nil //nolint:nilerr // no locks on this file system: QEMU does without as well
+			return nil // no locks on this file system: QEMU does without as well
 		}
 		if lock.Type != unix.F_UNLCK {
 			hint := "stop what uses it, or let each machine have an overlay of its own (writes: keep, or discard)"

@@ -86,7 +86,7 @@ func (vm *VM) Plug(ctx context.Context, c model.NICConfig) error {
 	if err != nil {
 		return err
 	}
-	defer open.close() //nolint:errcheck // the QEMU has descriptors of its own
+	defer open.close() // the QEMU has descriptors of its own
 	err = vm.plug(ctx, n, open)
 	if err != nil {
 		vm.freePort(c.Name)
