@@ -23,7 +23,7 @@ func dependencies(t *testing.T) map[string]string {
 }
 
 // forTests are the folders that nothing but tests imports.
-var forTests = []string{"internal/testnet", "internal/testbrowser"}
+var forTests = []string{"internal/testnet", "internal/testbrowser", "internal/testwiring"}
 
 // TestDependenciesAreReviewed: a module comes in with a line in docs/dependencies.md
 // that says why, and goes out with it.

@@ -59,6 +59,7 @@ var folders = map[string][]string{
 	"internal/cli":               {"internal/..."},
 	"internal/testnet":           {"internal/model", "internal/kernel", "internal/lab/booted"},
 	"internal/testbrowser":       {},
+	"internal/testwiring":        {"internal/model", "internal/draw/walkthrough"},
 	"internal/fence":             {},
 	"internal/tools/testsummary": {},
 	"internal/tools/bench":       {"internal/model", "internal/kernel", "internal/draw", "internal/draw/svg", "internal/draw/term", "internal/lab/flow", "internal/lab/booted"}, // measures observing apart from drawing

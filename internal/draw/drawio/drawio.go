@@ -132,7 +132,9 @@ func (w *writer) group(g draw.Group) {
 			}
 			w.end(c, in, p)
 		case draw.Label:
-			w.label(c, in, p)
+			if p.Text != "" {
+				w.label(c, in, p)
+			}
 		}
 	}
 }
@@ -192,7 +194,7 @@ func (w *writer) end(c cell, in []string, e draw.End) {
 	if e.Small || e.Style == draw.Joint {
 		r = 4
 	}
-	c.Style = "ellipse;" + w.look(in, "end", string(e.Style), tone(e.Tone))
+	c.Style = "ellipse;shape=ellipse;perimeter=ellipsePerimeter;" + w.look(in, "end", string(e.Style), tone(e.Tone))
 	w.vertex(c, e.At.X-r, e.At.Y-r, 2*r, 2*r)
 }
 

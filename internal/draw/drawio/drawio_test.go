@@ -10,18 +10,26 @@ import (
 	"drawbridge/internal/draw/drawio"
 	"drawbridge/internal/draw/walkthrough"
 	"drawbridge/internal/model"
+	"drawbridge/internal/testwiring"
 )
 
 type mxCell struct {
-	ID       string    `xml:"id,attr"`
-	Value    string    `xml:"value,attr"`
-	Style    string    `xml:"style,attr"`
-	Vertex   string    `xml:"vertex,attr"`
-	Edge     string    `xml:"edge,attr"`
-	Parent   string    `xml:"parent,attr"`
-	Source   string    `xml:"source,attr"`
-	Target   string    `xml:"target,attr"`
-	Geometry *struct{} `xml:"mxGeometry"`
+	ID       string      `xml:"id,attr"`
+	Value    string      `xml:"value,attr"`
+	Style    string      `xml:"style,attr"`
+	Vertex   string      `xml:"vertex,attr"`
+	Edge     string      `xml:"edge,attr"`
+	Parent   string      `xml:"parent,attr"`
+	Source   string      `xml:"source,attr"`
+	Target   string      `xml:"target,attr"`
+	Geometry *mxGeometry `xml:"mxGeometry"`
+}
+
+type mxGeometry struct {
+	X      string `xml:"x,attr"`
+	Y      string `xml:"y,attr"`
+	Width  string `xml:"width,attr"`
+	Height string `xml:"height,attr"`
 }
 
 // read checks what draw.io asks of a file: one root, cells with ids of their own, and
@@ -44,18 +52,25 @@ func read(t *testing.T, data []byte) []mxCell {
 			t.Errorf("an element <%s>", e.Name.Local)
 		}
 	}
-	ids := map[string]bool{}
+	ids, shapes := map[string]bool{}, map[string]bool{}
 	for _, c := range f.Cells {
 		if ids[c.ID] {
 			t.Errorf("two cells %q", c.ID)
 		}
+		if c.Parent != "" && !ids[c.Parent] { // so that no parent is in its own child
+			t.Errorf("%s comes before its parent %q", c.ID, c.Parent)
+		}
 		ids[c.ID] = true
+		shapes[c.ID] = c.Vertex != ""
 	}
 	for n, c := range f.Cells {
 		for _, ref := range []string{c.Parent, c.Source, c.Target} {
 			if ref != "" && !ids[ref] {
 				t.Errorf("%s refers to %q, which is not there", c.ID, ref)
 			}
+		}
+		if c.Source != "" && !shapes[c.Source] || c.Target != "" && !shapes[c.Target] {
+			t.Errorf("%s connects what are no shapes: %q and %q", c.ID, c.Source, c.Target)
 		}
 		if n >= 2 && ((c.Vertex == "") == (c.Edge == "") || c.Geometry == nil || c.Parent == "") {
 			t.Errorf("%+v is neither a shape nor a line", c)
@@ -96,31 +111,15 @@ func TestWalkthrough(t *testing.T) {
 	}
 }
 
-var hostile = []string{"eth0", `"/><x`, "&lt;", "<b>x</b>", "a\nb", "]]>", "🦊", "x\u202ey", "ＷＩＤＥ", "\x00", "1", "0", ""}
-
-func TestHostileNames(t *testing.T) {
-	for _, name := range hostile {
-		render(t, named(name))
+func TestCases(t *testing.T) {
+	for _, c := range testwiring.Cases(40) {
+		render(t, c.Wiring)
 	}
-}
-
-func named(name string) model.Wiring {
-	s := walkthrough.States()[6].Snapshot.Clone()
-	w := model.Wire(s)
-	for i := range w.Interfaces {
-		if w.Interfaces[i].Name == "tap0" {
-			w.Interfaces[i].Name = name
-		}
-	}
-	for i := range w.Stacks {
-		w.Stacks[i].Name = name
-	}
-	return w
 }
 
 func FuzzNames(f *testing.F) {
-	for _, name := range hostile {
+	for _, name := range testwiring.HostileNames {
 		f.Add(name)
 	}
-	f.Fuzz(func(t *testing.T, name string) { render(t, named(name)) })
+	f.Fuzz(func(t *testing.T, name string) { render(t, testwiring.Named(name)) })
 }

@@ -126,15 +126,26 @@ func (p *printer) target(e model.End) string { return p.ids[e.In+" "+e.ID] }
 
 // quote writes as a number what is not a letter, a digit or harmless: Mermaid's entity
 // codes (#35; is #) are put back as text after parsing, so that they are never syntax.
+// Formulas it looks for later, in the text: a pair of dollars is kept apart by a space of
+// no width. A label may not be empty.
 func quote(s string) string {
+	const noBreak, noWidth = "#160;", "#8203;"
+	if s == "" {
+		return noBreak
+	}
 	var b strings.Builder
+	last := ' '
 	for n, r := range s {
+		if r == '$' && last == '$' {
+			b.WriteString(noWidth)
+		}
 		switch {
 		case unicode.IsLetter(r), unicode.IsDigit(r), n > 0 && (r == ' ' || r == '/' || r == '.'):
 			b.WriteRune(r)
 		default:
 			fmt.Fprintf(&b, "#%d;", r)
 		}
+		last = r
 	}
 	return b.String()
 }

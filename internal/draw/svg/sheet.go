@@ -91,11 +91,8 @@ func (sh *Sheet) Of(group, classes []string) Declarations {
 // Paint is a colour of a style, false for none.
 func (sh *Sheet) Paint(s Declarations, prop string) (color.NRGBA, bool) {
 	v := s[prop]
-	for n := 0; n < 4 && strings.HasPrefix(v, "var("); n++ {
-		name := strings.TrimSuffix(strings.TrimPrefix(v, "var("), ")")
-		if v = s[name]; v == "" {
-			v = sh.colours[name]
-		}
+	if name, ok := strings.CutPrefix(v, "var("); ok {
+		v = sh.colours[strings.TrimSuffix(name, ")")]
 	}
 	if len(v) == 4 {
 		v = "#" + strings.Repeat(v[1:2], 2) + strings.Repeat(v[2:3], 2) + strings.Repeat(v[3:], 2)

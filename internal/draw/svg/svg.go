@@ -9,6 +9,7 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -49,18 +50,40 @@ var dark string
 func Style(t Theme) string {
 	switch t {
 	case Light:
-		return block(light) + rules
+		return block(light) + withFallback(light)
 	case Dark:
-		return block(dark) + rules
+		return block(dark) + withFallback(dark)
 	default:
 		return block(light) +
 			"@media (prefers-color-scheme:dark){" + block(dark) + "}\n" +
-			"@media print{" + block(light) + "}\n" + rules
+			"@media print{" + block(light) + "}\n" + withFallback(light)
 	}
 }
 
 func block(declarations string) string {
 	return ".drawbridge{" + strings.TrimSpace(declarations) + "}\n"
+}
+
+var (
+	colour    = regexp.MustCompile(`(--\w+):(#\w+);`)
+	variable  = regexp.MustCompile(`([\w-]+):var\((--\w+)\)`)
+	fallbacks = map[string]string{light: fallback(light), dark: fallback(dark)}
+)
+
+// withFallback is the style sheet with a plain colour before each variable one: what knows
+// no custom properties (librsvg, and so many file managers and office programs) would draw
+// all of it black.
+func withFallback(colours string) string { return fallbacks[colours] }
+
+func fallback(colours string) string {
+	values := map[string]string{}
+	for _, m := range colour.FindAllStringSubmatch(colours, -1) {
+		values[m[1]] = m[2]
+	}
+	return variable.ReplaceAllStringFunc(rules, func(d string) string {
+		m := variable.FindStringSubmatch(d)
+		return m[1] + ":" + values[m[2]] + ";" + d
+	})
 }
 
 // Render writes a scene.
