@@ -38,6 +38,12 @@ func (k *Kernel) Observe(ctx context.Context) (model.Namespace, error) {
 	return k.observe(ctx, view{asked: k})
 }
 
+// ObserveLinks reads the links and the bridges' forwarding entries only, and not who holds
+// a tap: what has to be known of a thousand ports in some milliseconds.
+func (k *Kernel) ObserveLinks(ctx context.Context) (model.Namespace, error) {
+	return k.observeBy(ctx, view{asked: k}, (*reading).readLinks)
+}
+
 // ObserveAll observes k's namespace, then every other one that has a name in /run/netns
 // or a process in it. Names in all of them are as k's namespace sees them. unseen counts
 // the processes that may not be looked at.
@@ -97,13 +103,17 @@ func (v view) observeAt(ctx context.Context, path, name string, seen map[uint64]
 }
 
 func (k *Kernel) observe(ctx context.Context, v view) (model.Namespace, error) {
+	return k.observeBy(ctx, v, (*reading).read)
+}
+
+func (k *Kernel) observeBy(ctx context.Context, v view, read func(*reading, context.Context) error) (model.Namespace, error) {
 	for try := range observeTries {
 		if err := ctx.Err(); err != nil {
 			return model.Namespace{}, err
 		}
 		k.bell.rang()
 		r := reading{kernel: k, view: v, names: map[int]string{}}
-		err := r.read(ctx)
+		err := read(&r, ctx)
 		if err != nil {
 			return model.Namespace{}, err
 		}
@@ -139,13 +149,23 @@ type reading struct {
 	complete bool
 }
 
-func (r *reading) read(ctx context.Context) (err error) {
+// readLinks reads the links, and what the bridges forward by.
+func (r *reading) readLinks(ctx context.Context) (err error) {
 	k := r.kernel
 	if r.links, err = k.links(ctx); err != nil {
 		return err
 	}
 	for _, l := range r.links {
 		r.names[l.Index] = l.Name
+	}
+	r.fdb, err = k.fdb(ctx)
+	return err
+}
+
+func (r *reading) read(ctx context.Context) (err error) {
+	k := r.kernel
+	if err = r.readLinks(ctx); err != nil {
+		return err
 	}
 	if r.addresses, err = k.addresses(ctx); err != nil {
 		return err
@@ -161,9 +181,6 @@ func (r *reading) read(ctx context.Context) (err error) {
 		return err
 	}
 	if r.neighbours, err = k.neighbours(ctx); err != nil {
-		return err
-	}
-	if r.fdb, err = k.fdb(ctx); err != nil {
 		return err
 	}
 	return r.readBeside(ctx)

@@ -92,24 +92,59 @@ func (k *Kernel) createTap(o model.CreateTap) error {
 		_, err := makeTap(socket, o)
 		return err
 	})
-	if err != nil || o.MTU == 0 && o.MAC == "" {
+	if err != nil {
 		return err
+	}
+	if err := k.shapeTap(o); err != nil {
+		return errors.Join(err, k.deleteLink(model.DeleteLink{Name: o.Name}))
+	}
+	return nil
+}
+
+// shapeTap gives a new tap its MTU and MAC.
+func (k *Kernel) shapeTap(o model.CreateTap) error {
+	if o.MTU == 0 && o.MAC == "" {
+		return nil
 	}
 	mac, err := net.ParseMAC(string(o.MAC))
 	if err != nil && o.MAC != "" {
 		return fmt.Errorf("tap %s: MAC %s: %w", o.Name, o.MAC, model.ErrInvalid)
 	}
-	if err := k.changeLink(o.Name, 0, 0, func(m *message) {
+	return k.changeLink(o.Name, 0, 0, func(m *message) {
 		if o.MTU != 0 {
 			m.u32(unix.IFLA_MTU, uint32(o.MTU))
 		}
 		if o.MAC != "" {
 			m.attr(unix.IFLA_ADDRESS, mac)
 		}
-	}); err != nil {
-		return errors.Join(err, k.deleteLink(model.DeleteLink{Name: o.Name}))
+	})
+}
+
+// OpenTap makes a tap that is not persistent, and returns its descriptor and its index:
+// the tap lives for as long as that descriptor is open in some process. It does nothing
+// by itself, and is not plugged in.
+//
+// Who has the descriptor may turn the tap into a persistent one, and may change its owner
+// and its MAC address, without any right (tun_chr_ioctl: TUNSETPERSIST, TUNSETOWNER,
+// SIOCSIFHWADDR): who hands it to somebody else has to look at that.
+func (k *Kernel) OpenTap(o model.CreateTap) (tap *os.File, index int, err error) {
+	fd := -1
+	err = k.inTapSocket(func(socket int) error {
+		if fd, index, err = attachTap(socket, o); err != nil {
+			return err
+		}
+		return ownTap(fd, o)
+	})
+	if err == nil {
+		err = k.shapeTap(o)
 	}
-	return nil
+	if err != nil {
+		if fd >= 0 {
+			unix.Close(fd) // and it is gone
+		}
+		return nil, 0, err
+	}
+	return os.NewFile(uintptr(fd), o.Name), index, nil
 }
 
 // inTapSocket runs fn inside the namespace with a socket that SIOCGIFINDEX can ask.
@@ -127,33 +162,53 @@ func (k *Kernel) inTapSocket(fn func(socket int) error) error {
 // makeTap makes one tap with IFF_TUN_EXCL, so that an existing one is never taken over,
 // and tells its index. It lasts once TUNSETPERSIST is done; a failure before leaves nothing.
 func makeTap(socket int, o model.CreateTap) (int, error) {
-	if err := model.CheckLinkName(o.Name); err != nil {
-		return 0, err
-	}
-	fd, err := openTun()
+	fd, index, err := attachTap(socket, o)
 	if err != nil {
 		return 0, err
 	}
 	defer unix.Close(fd)
-	ifr, err := ifreqFor(o.Name, tapFlags(o.VnetHeader, o.MultiQueue)|unix.IFF_TUN_EXCL)
-	if err != nil {
-		return 0, err
+	if err := ownTap(fd, o); err != nil {
+		return index, err
 	}
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
-		// EBUSY: a tap of that name; EINVAL: another kind of link (tun_set_iff).
-		if err == unix.EBUSY || err == unix.EINVAL && unix.IoctlIfreq(socket, unix.SIOCGIFINDEX, ifr) == nil {
-			return 0, fmt.Errorf("tap %s: %w", o.Name, model.ErrExists)
-		}
-		return 0, refusal("tap "+o.Name, fmt.Errorf("TUNSETIFF: %w", err))
+	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
+		return index, refusal("tap "+o.Name, fmt.Errorf("TUNSETPERSIST: %w", err))
 	}
-	if err := unix.IoctlIfreq(socket, unix.SIOCGIFINDEX, ifr); err != nil {
-		return 0, refusal("tap "+o.Name, fmt.Errorf("SIOCGIFINDEX: %w", err))
-	}
-	index := int(ifr.Uint32())
-	return index, keepTap(fd, o)
+	return index, nil
 }
 
-func keepTap(fd int, o model.CreateTap) error {
+// attachTap makes a tap that lives as long as the descriptor.
+func attachTap(socket int, o model.CreateTap) (fd, index int, err error) {
+	if err := model.CheckLinkName(o.Name); err != nil {
+		return -1, 0, err
+	}
+	if fd, err = openTun(); err != nil {
+		return -1, 0, err
+	}
+	ifr, err := ifreqFor(o.Name, tapFlags(o.VnetHeader, o.MultiQueue)|unix.IFF_TUN_EXCL)
+	if err == nil {
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+		switch {
+		case err == nil:
+		// EBUSY: a tap of that name; EINVAL: another kind of link (tun_set_iff).
+		case err == unix.EBUSY || err == unix.EINVAL && unix.IoctlIfreq(socket, unix.SIOCGIFINDEX, ifr) == nil:
+			err = fmt.Errorf("tap %s: %w", o.Name, model.ErrExists)
+		default:
+			err = refusal("tap "+o.Name, fmt.Errorf("TUNSETIFF: %w", err))
+		}
+	}
+	if err == nil {
+		if err = unix.IoctlIfreq(socket, unix.SIOCGIFINDEX, ifr); err != nil {
+			err = refusal("tap "+o.Name, fmt.Errorf("SIOCGIFINDEX: %w", err))
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, 0, err
+	}
+	return fd, int(ifr.Uint32()), nil
+}
+
+func ownTap(fd int, o model.CreateTap) error {
 	if o.Owner != nil {
 		if err := unix.IoctlSetInt(fd, unix.TUNSETOWNER, int(*o.Owner)); err != nil {
 			// EINVAL: the user is not mapped in this user namespace (tun_chr_ioctl, uid_valid).
@@ -164,9 +219,6 @@ func keepTap(fd int, o model.CreateTap) error {
 		if err := unix.IoctlSetInt(fd, unix.TUNSETGROUP, int(*o.Group)); err != nil {
 			return refusal(fmt.Sprintf("group %d of tap %s", *o.Group, o.Name), err)
 		}
-	}
-	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
-		return refusal("tap "+o.Name, fmt.Errorf("TUNSETPERSIST: %w", err))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -17,6 +18,8 @@ type AddedTap struct {
 	Network string `json:"network,omitempty"`
 	// MAC is the hardware address that the VM's NIC is to have, "" if none was agreed.
 	MAC model.MAC `json:"mac,omitempty"`
+	// PortMAC is the tap's own hardware address, which nobody but us has a reason to change.
+	PortMAC model.MAC `json:"port_mac,omitempty"`
 	// Machine is what the VM is called by who asked, "" if nothing was said.
 	Machine string `json:"machine,omitempty"`
 	// Holder asked the broker for it; nil for one that the command added.
@@ -92,7 +95,7 @@ func AddTap(now model.Snapshot, t NewTap, own Owned, opt Options) (Plan, error) 
 		if added.MAC == "" {
 			added.MAC = chooseMAC(b.opt.Seed, "tap", c.link)
 		}
-		added.Network = t.Network
+		added.Network, added.PortMAC = cmp.Or(added.Network, t.Network), b.here().Link(c.link).MAC
 		own.Added = &added
 	}
 	return b.done()
@@ -144,6 +147,27 @@ func (o Owned) BridgeOf(network string, here *model.Namespace) (string, error) {
 	default:
 		return "", &Refusal{network, "no such network here, and no such bridge", o.networkHint(here)}
 	}
+}
+
+// Brokered are the taps that the broker gave away.
+func (o Owned) Brokered() []OwnedLink {
+	return slices.DeleteFunc(slices.Clone(o.Links), func(l OwnedLink) bool {
+		return l.Added == nil || l.Added.By != ByBroker || l.Added.Holder == nil
+	})
+}
+
+// With is what is owned with one link more.
+func (o Owned) With(l OwnedLink) Owned {
+	o = o.clone()
+	o.Links = append(o.Links, l)
+	return o
+}
+
+// Without is what is owned without a link.
+func (o Owned) Without(name string) Owned {
+	o = o.clone()
+	o.drop(map[string]bool{name: true})
+	return o
 }
 
 func (o Owned) networkHint(here *model.Namespace) string {
