@@ -127,7 +127,7 @@ const rollbackTime = 60 * time.Second
 // the guard for confirmation; any other error is a [*Failure].
 func (t *Transaction) Run(ctx context.Context, p plan.Plan) error {
 	if len(p.Steps) == 0 {
-		return t.Store.saveOwned(p.Owned)
+		return t.Store.SaveOwned(p.Owned)
 	}
 	want, err := p.After()
 	if err != nil {

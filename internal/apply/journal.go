@@ -139,7 +139,7 @@ func (j *Journal) madeLinks() model.Made {
 // commitTo puts what is owned now in force and takes the journal away: nothing is to
 // be undone any more.
 func (j *Journal) commitTo(s *Store) error {
-	if err := s.saveOwned(j.OwnedAfter.WithIndexes(j.madeLinks())); err != nil {
+	if err := s.SaveOwned(j.OwnedAfter.WithIndexes(j.madeLinks())); err != nil {
 		return err
 	}
 	if err := j.write(entry{Commit: true}); err != nil {

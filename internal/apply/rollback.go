@@ -43,7 +43,7 @@ func (t *Transaction) rollBack(j *Journal, cause error) error {
 	if err := t.verify(ctx, j.Before, j.touchable()); err != nil {
 		f.Left = append(f.Left, err)
 	}
-	if err := t.Store.saveOwned(j.OwnedBefore.WithIndexes(remade)); err != nil {
+	if err := t.Store.SaveOwned(j.OwnedBefore.WithIndexes(remade)); err != nil {
 		f.Left = append(f.Left, err)
 	}
 	if len(f.Left) == 0 {

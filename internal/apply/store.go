@@ -119,7 +119,8 @@ func (s *Store) Owned() (plan.Owned, error) {
 	return f.Owned, nil
 }
 
-func (s *Store) saveOwned(o plan.Owned) error {
+// SaveOwned replaces what is owned. Under the lock.
+func (s *Store) SaveOwned(o plan.Owned) error {
 	if o.Empty() {
 		err := os.Remove(s.ownedPath())
 		if errors.Is(err, fs.ErrNotExist) {

@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -94,8 +96,15 @@ type policyFile struct {
 // ParsePolicy reads a policy file; name is for the messages. All its errors come as one.
 func ParsePolicy(name string, data []byte, accounts Accounts) (Policy, error) {
 	var f policyFile
-	if err := yaml.Load(data, &f, yaml.WithKnownFields(), yaml.WithUniqueKeys()); err != nil {
+	loader, err := yaml.NewLoader(bytes.NewReader(data), yaml.WithKnownFields(), yaml.WithUniqueKeys())
+	if err == nil {
+		err = loader.Load(&f)
+	}
+	if err != nil && !errors.Is(err, io.EOF) { // an empty file lets nobody
 		return Policy{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := loader.Load(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return Policy{}, fmt.Errorf("%s: a second document begins in it; a policy is one", name)
 	}
 	var p Policy
 	var errs []error
@@ -113,7 +122,7 @@ func ParsePolicy(name string, data []byte, accounts Accounts) (Policy, error) {
 			switch {
 			case n == "*":
 				r.AllNetworks = true
-			case isName(n):
+			case isNetwork(n):
 				r.Networks = append(r.Networks, n)
 			default:
 				fail(i, "network %q: not a name", n)

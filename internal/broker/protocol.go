@@ -118,7 +118,7 @@ func DecodeRequest(data []byte) (Request, error) {
 	}
 	r.MAC = model.MAC(strings.ToLower(string(r.MAC)))
 	switch {
-	case !isName(r.Network):
+	case !isNetwork(r.Network):
 		return r, refuse(KindInvalid, "", "network %q: not a name", r.Network)
 	case r.Machine != "" && !isName(r.Machine):
 		return r, refuse(KindInvalid, "letters, digits, '-', '_' and '.'", "machine %q: not a name", r.Machine)
@@ -128,6 +128,16 @@ func DecodeRequest(data []byte) (Request, error) {
 		return r, refuse(KindInvalid, "six octets, the first of them even: 02:11:22:33:44:55", "MAC %q: not the address of a NIC", r.MAC)
 	}
 	return r, nil
+}
+
+// isNetwork: a network of the file, or whatever a bridge may be called in visible characters.
+func isNetwork(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' || c == '/' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxName
 }
 
 // isName keeps out of logs and pictures what is no name of a thing.

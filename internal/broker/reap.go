@@ -147,6 +147,8 @@ func ends(owned plan.Owned, here *model.Namespace, lives func(*plan.TapHolder) b
 	return out
 }
 
+// oneLine is an error as a line of the log: without its hint, which is for who asked.
 func oneLine(err error) string {
-	return strings.ReplaceAll(strings.ReplaceAll(err.Error(), "\n  hint:", " (hint:"), "\n", "; ")
+	words, _, _ := strings.Cut(err.Error(), "\n  hint:")
+	return strings.ReplaceAll(words, "\n", "; ")
 }

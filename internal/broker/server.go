@@ -224,26 +224,33 @@ func (s *Server) lend(ctx context.Context, peer Peer, r Request) (Grant, *os.Fil
 
 // makeOpen makes a tap whose life is its descriptor: until that is sent, closing it undoes
 // everything, and so does the broker's own end.
-func (s *Server) makeOpen(ctx context.Context, g Grant, owned plan.Owned) (tap *os.File, err error) {
+func (s *Server) makeOpen(ctx context.Context, g Grant, owned plan.Owned) (*os.File, error) {
 	tap, index, err := s.Host.OpenTap(model.CreateTap{Name: g.Tap, MAC: g.PortMAC, MTU: g.MTU, Owner: &g.Peer.UID, VnetHeader: g.Request.VnetHeader})
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			tap.Close()
-		}
-	}()
-	if err := s.secure(ctx, g); err != nil {
+	if err = s.plugIn(ctx, g); err == nil {
+		added := g.added()
+		err = s.State.SaveOwned(owned.With(plan.OwnedLink{Name: g.Tap, Index: index, Kind: model.TapKind, Added: &added}))
+	}
+	if err != nil {
+		tap.Close()
 		return nil, err
+	}
+	return tap, nil
+}
+
+// plugIn lets nothing pass before the port is secured.
+func (s *Server) plugIn(ctx context.Context, g Grant) error {
+	if err := s.secure(ctx, g); err != nil {
+		return err
 	}
 	for _, op := range []model.Operation{model.SetMaster{Link: g.Tap, Master: g.Bridge}, model.SetUp{Link: g.Tap, Up: true}} {
 		if _, err := s.Host.Do(ctx, op); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	added := g.added()
-	return tap, s.State.SaveOwned(owned.With(plan.OwnedLink{Name: g.Tap, Index: index, Kind: model.TapKind, Added: &added}))
+	return nil
 }
 
 // makeNamed makes a persistent tap, by a plan like any other: with a journal, so that

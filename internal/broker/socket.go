@@ -69,10 +69,14 @@ func Inherited(f *os.File) (*net.UnixListener, error) {
 func receive(conn *net.UnixConn) ([]byte, error) {
 	buf := make([]byte, MaxMessage+1)
 	n, _, _, _, err := conn.ReadMsgUnix(buf, nil)
-	if err == nil && n == 0 {
-		err = io.EOF // the end; a message of nothing looks the same
+	switch {
+	case err != nil:
+		return nil, err
+	case n == 0: // the end; a message of nothing looks the same
+		return nil, io.EOF
+	default:
+		return buf[:n], nil
 	}
-	return buf[:n], err
 }
 
 // send writes one message, with a descriptor or without.

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -60,7 +61,17 @@ func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
-	return a.run(ctx, os.Args[1:])
+	// What runs with more rights than its caller has must trust nothing that it was given:
+	// neither PATH nor a folder. This program is not written for that, and need not be.
+	if os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() {
+		fmt.Fprintln(a.err, "drawbridge: does not run set-user-ID or set-group-ID\n  hint: chmod ug-s it; users without rights ask the broker: drawbridge serve --broker")
+		return exitUsage
+	}
+	args := os.Args[1:]
+	if filepath.Base(os.Args[0]) == helperName {
+		args = append([]string{helperCommand}, args...)
+	}
+	return a.run(ctx, args)
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
@@ -99,7 +110,7 @@ func (a *app) rootCommand() *cobra.Command {
 		newDrawCommand(a), newPlanCommand(a), newStoryCommand(a),
 		newUpCommand(a), newConfirmCommand(a), newRollbackCommand(a), newDownCommand(a), newRecoverCommand(a), newStatusCommand(a),
 		newGuardCommand(a), newKeeperCommand(a),
-		newTapCommand(a),
+		newTapCommand(a), newServeCommand(a), newExecCommand(a), newBridgeHelperCommand(a),
 		newLabCommand(a),
 		newMachineCommand(a), newMachineShimCommand(), newMachineGuestCommand(), newMachineInitCommand(),
 		newSchemaCommand(a), newVersionCommand(a),

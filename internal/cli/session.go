@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/apply"
+	"drawbridge/internal/broker"
 	"drawbridge/internal/kernel"
 	"drawbridge/internal/machine"
 	"drawbridge/internal/model"
@@ -108,8 +109,26 @@ func (s *session) snapshot(ctx context.Context, all bool) (model.Snapshot, error
 	if snap.Machines, err = s.machines.List(ctx); err != nil {
 		return snap, err
 	}
+	if owned, err := s.store.Owned(); err == nil {
+		nameBrokered(&snap, owned)
+	}
 	snap.Sort()
 	return snap, nil
+}
+
+// nameBrokered gives the VMs on the broker's taps the names that were asked for with them,
+// where no machine of ours has that name.
+func nameBrokered(snap *model.Snapshot, owned plan.Owned) {
+	here := snap.Here()
+	for _, t := range owned.Brokered() {
+		l := here.Link(t.Name)
+		if t.Added.Machine == "" || l == nil || owned.Link(*l) == nil || l.Tap == nil || snap.Machine(t.Added.Machine) != nil {
+			continue
+		}
+		for i := range l.Tap.Holders {
+			l.Tap.Holders[i].Machine = t.Added.Machine
+		}
+	}
 }
 
 // systemName is the distribution's name and version, os-release(5).
@@ -221,18 +240,42 @@ func (a *app) begin() (*session, error) {
 		s.close()
 		return nil, fmt.Errorf("%w\n  nothing was changed", err)
 	}
-	if err := s.store.Lock(); err != nil {
+	if err := a.settle(s); err != nil {
 		s.close()
 		return nil, err
+	}
+	return s, nil
+}
+
+// settle takes the lock, brings back whatever a crash left behind, and takes away what
+// outlived its VM. Where that fails there is no lock.
+func (a *app) settle(s *session) error {
+	if err := a.lock(s); err != nil {
+		return err
+	}
+	told, _, err := broker.Reap(context.Background(), s.kernel, brokerState{a, s})
+	for _, line := range told {
+		fmt.Fprintln(a.err, "left over:", line)
+	}
+	if err != nil {
+		s.store.Unlock()
+	}
+	return err
+}
+
+// lock takes the lock, and brings back whatever a crash left behind.
+func (a *app) lock(s *session) error {
+	if err := s.store.Lock(); err != nil {
+		return err
 	}
 	if s.store.Interrupted() {
 		fmt.Fprintln(a.err, "an earlier run was interrupted: bringing the host back first")
 		if _, err := a.transaction(s, false).Recover(); err != nil {
-			s.end()
-			return nil, failureCode(err)
+			s.store.Unlock()
+			return failureCode(err)
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // end closes what begin opened.

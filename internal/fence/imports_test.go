@@ -38,6 +38,7 @@ var folders = map[string][]string{
 	"internal/preflight":   {"internal/model"},
 	"internal/probe":       {"internal/model"},
 	"internal/keeper":      {"internal/model"},
+	"internal/broker":      {"internal/model", "internal/plan"}, // decides by what is owned
 
 	// A machine and the lab are made of namespaces, taps and veths of their own: they
 	// use the kernel as cli does, never netlink.
@@ -106,6 +107,7 @@ var fenced = []struct {
 			"internal/machine/procs":     "process groups, and their end",
 			"internal/machine/qemu":      "descriptors given to a QEMU, locks of images, the rights of a thread",
 			"internal/machine/uml":       "personality, pseudo-terminals, tap offloads",
+			"internal/broker":            "peers' credentials, descriptors over sockets",
 			"internal/cli":               "signals that it forwards, and the terminal",
 			"internal/testnet":           "namespaces of its tests",
 		},
