@@ -68,15 +68,11 @@ type end struct {
 }
 
 func (e end) String() string {
-	what := fmt.Sprintf("%s of %s", e.tap.Name, who(e.tap.Added.Holder))
+	what := fmt.Sprintf("%s of %s", e.tap.Name, e.tap.Added.Holder.Who())
 	if e.there {
 		return fmt.Sprintf("%s: %s: deleted", what, e.why)
 	}
 	return fmt.Sprintf("%s: %s", what, e.why)
-}
-
-func who(h *plan.TapHolder) string {
-	return Peer{UID: h.UID, User: h.User}.name()
 }
 
 // Left tells which of the broker's taps are over, without touching anything.
@@ -91,7 +87,7 @@ func Left(ctx context.Context, host Host, state State) ([]string, error) {
 	}
 	var out []string
 	for _, e := range ends(owned, &here, processLives) {
-		out = append(out, fmt.Sprintf("%s of %s: %s", e.tap.Name, who(e.tap.Added.Holder), e.why))
+		out = append(out, fmt.Sprintf("%s of %s: %s", e.tap.Name, e.tap.Added.Holder.Who(), e.why))
 	}
 	return out, nil
 }

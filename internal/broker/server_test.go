@@ -19,11 +19,7 @@ import (
 	"drawbridge/internal/kernel/fake"
 	"drawbridge/internal/model"
 	"drawbridge/internal/plan"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeHost is a host in memory. A tap's descriptor is a pipe: closed, the tap is gone.
 type fakeHost struct {

@@ -53,10 +53,10 @@ Exit codes: 0 done; 1 failed or refused, and nothing is changed; 2 bad usage.`,
 
 func (a *app) bridgeHelper(ctx context.Context, o helperOptions) error {
 	if o.bridge == "" || o.fd < 0 {
-		return withCode(exitUsage, errors.New("usage: qemu-bridge-helper [--use-vnet] --br=BRIDGE --fd=N\n  hint: QEMU calls it: -netdev bridge,br=br0,helper=..."))
+		return withCode(exitUsage, errors.New("usage: qemu-bridge-helper [--use-vnet] --br=BRIDGE --fd=N\n  hint: QEMU calls it: -netdev bridge,br=br0,helper=PATH"))
 	}
 	if kind, err := unix.GetsockoptInt(o.fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || kind != unix.AF_UNIX {
-		return withCode(exitUsage, fmt.Errorf("--fd=%d: not a unix socket\n  hint: QEMU calls it: -netdev bridge,br=%s,helper=...", o.fd, o.bridge))
+		return withCode(exitUsage, fmt.Errorf("--fd=%d: not a unix socket\n  hint: QEMU calls it: -netdev bridge,br=%s,helper=PATH", o.fd, o.bridge))
 	}
 	_, tap, err := askPatiently(ctx, brokerSocket(), broker.Request{Network: o.bridge, Kind: broker.KindDescriptor, VnetHeader: o.useVnet, Helper: true}, 10*time.Second)
 	if err != nil {

@@ -253,14 +253,21 @@ func (a *app) settle(s *session) error {
 	if err := a.lock(s); err != nil {
 		return err
 	}
-	told, _, err := broker.Reap(context.Background(), s.kernel, brokerState{a, s})
-	for _, line := range told {
-		fmt.Fprintln(a.err, "left over:", line)
-	}
+	_, err := a.takeAwayLeftOver(s)
 	if err != nil {
 		s.store.Unlock()
 	}
 	return err
+}
+
+// takeAwayLeftOver takes away, and tells, the broker's taps that outlived their holders:
+// where no broker runs, nobody else does.
+func (a *app) takeAwayLeftOver(s *session) (n int, err error) {
+	told, _, err := broker.Reap(context.Background(), s.kernel, brokerState{a, s})
+	for _, line := range told {
+		fmt.Fprintln(a.err, "left over:", line)
+	}
+	return len(told), err
 }
 
 // lock takes the lock, and brings back whatever a crash left behind.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"drawbridge/internal/broker"
 	"drawbridge/internal/keeper"
 	"drawbridge/internal/model"
 	"drawbridge/internal/plan"
@@ -44,6 +45,9 @@ type status struct {
 	Leases []leaseStatus `json:"leases,omitempty"`
 	// Multicast are groups that a process of ours hears on a bridge.
 	Multicast []keeper.Groups `json:"multicast,omitempty"`
+	// LeftOver are taps of the broker's that outlived their holders, and what became of
+	// them: the next command that changes something takes them away.
+	LeftOver []string `json:"left_over,omitempty"`
 	// ConfirmWithin is the milliseconds left to confirm a change, absent if none waits.
 	ConfirmWithin string `json:"confirm_within_ms,omitempty"`
 }
@@ -65,6 +69,8 @@ type portStatus struct {
 	Ours    bool   `json:"ours"`
 	Owner   string `json:"owner,omitempty"`
 	Machine string `json:"machine,omitempty"`
+	// LentTo is the user that the broker gave it to.
+	LentTo string `json:"lent_to,omitempty"`
 }
 
 type machineStatus struct {
@@ -98,6 +104,9 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 	}
 	st := statusOf(snap, owned)
 	st.Leases = s.leases()
+	if st.LeftOver, err = broker.Left(ctx, s.kernel, brokerState{a, s}); err != nil {
+		return err
+	}
 	st.Multicast, _ = keeper.Folder(s.store.Dir).ListGroups()
 	if left, err := s.store.Answer("left"); err == nil {
 		st.ConfirmWithin = left
@@ -134,6 +143,9 @@ func statusOf(snap model.Snapshot, owned plan.Owned) status {
 			port := portStatus{Name: p.Name, Kind: string(p.Kind), Ours: ours(p.Name), Machine: machineAt(w, "host/"+p.Name)}
 			if p.Port != nil {
 				port.State = p.Port.State
+			}
+			if own := owned.Link(p); own != nil && own.Added != nil && own.Added.Holder != nil {
+				port.LentTo = own.Added.Holder.Who()
 			}
 			if itf := w.Interface("host/" + p.Name); itf != nil {
 				port.Owner = itf.Owner
@@ -187,6 +199,9 @@ func (a *app) printStatus(st status) {
 	if st.ConfirmWithin != "" {
 		fmt.Fprintf(a.out, "a change waits to be confirmed, %s ms are left: drawbridge confirm | rollback\n", st.ConfirmWithin)
 	}
+	for _, left := range st.LeftOver {
+		fmt.Fprintf(a.out, "left over: %s; the next command that changes something takes it away\n", left)
+	}
 	if len(st.Bridges)+len(st.Machines) == 0 {
 		fmt.Fprintln(a.out, "no bridges and no machines here")
 		return
@@ -197,10 +212,15 @@ func (a *app) printStatus(st status) {
 		fmt.Fprintf(w, "%s\tbridge%s\t%s\t%s\n", b.Name, mark(b.Ours), b.MAC, joinPrefixes(b.Addresses))
 		for _, p := range b.Ports {
 			what := p.Kind
-			if p.Name == b.Uplink {
+			switch {
+			case p.Name == b.Uplink:
 				what = "uplink"
+			case p.LentTo != "":
+				what += " (lent to " + p.LentTo + ")"
+			case p.Ours:
+				what += mark(true)
 			}
-			fmt.Fprintf(w, "  %s\t%s%s\t%s\t%s\n", p.Name, what, mark(p.Ours), p.State, arrow(p.Machine))
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", p.Name, what, p.State, arrow(p.Machine))
 		}
 	}
 	for _, l := range st.Leases {

@@ -149,7 +149,7 @@ func (a *app) tellAdded(t addedTap) error {
 }
 
 // planBeside makes a plan that the file has no part in.
-func (s *session) planBeside(ctx context.Context, make func(model.Snapshot, plan.Owned) (plan.Plan, error)) (plan.Plan, error) {
+func (s *session) planBeside(ctx context.Context, propose func(model.Snapshot, plan.Owned) (plan.Plan, error)) (plan.Plan, error) {
 	now, err := s.snapshot(ctx, false)
 	if err != nil {
 		return plan.Plan{}, err
@@ -158,7 +158,7 @@ func (s *session) planBeside(ctx context.Context, make func(model.Snapshot, plan
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	p, err := make(now, own)
+	p, err := propose(now, own)
 	if err != nil {
 		return p, withCode(exitFailed, fmt.Errorf("not done:\n%w\n  nothing was changed", indent(err)))
 	}

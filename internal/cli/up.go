@@ -329,8 +329,14 @@ func (a *app) recover() error {
 	if err != nil {
 		return failureCode(err)
 	}
+	left, err := a.takeAwayLeftOver(s)
+	if err != nil {
+		return err
+	}
 	if len(undone) == 0 {
-		fmt.Fprintln(a.err, "nothing to recover: no change was interrupted here")
+		if left == 0 {
+			fmt.Fprintln(a.err, "nothing to recover: no change was interrupted here")
+		}
 		return nil
 	}
 	for _, title := range undone {

@@ -190,7 +190,7 @@ func attachTap(socket int, o model.CreateTap) (fd, index int, err error) {
 		switch {
 		case err == nil:
 		// EBUSY: a tap of that name; EINVAL: another kind of link (tun_set_iff).
-		case err == unix.EBUSY || err == unix.EINVAL && unix.IoctlIfreq(socket, unix.SIOCGIFINDEX, ifr) == nil:
+		case errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EINVAL) && unix.IoctlIfreq(socket, unix.SIOCGIFINDEX, ifr) == nil:
 			err = fmt.Errorf("tap %s: %w", o.Name, model.ErrExists)
 		default:
 			err = refusal("tap "+o.Name, fmt.Errorf("TUNSETIFF: %w", err))

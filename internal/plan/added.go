@@ -218,18 +218,16 @@ func (b *builder) adopt(c wantedCable) {
 	own := b.own.link(c.link)
 	switch {
 	case own == nil || own.Added == nil:
-	case own.Added.By == ByBroker && b.here().Link(c.link) != nil:
-		b.refuse(c.link, "is a tap that the broker gave to "+own.Added.Holder.who(), "choose another tap name in the file")
+	case own.Added.Holder != nil && b.here().Link(c.link) != nil:
+		b.refuse(c.link, "is a tap that the broker gave to "+own.Added.Holder.Who(), "choose another tap name in the file")
 	default:
 		own.Added = nil
 	}
 }
 
-// who names a holder in words.
-func (h *TapHolder) who() string {
+// Who names a holder in words.
+func (h *TapHolder) Who() string {
 	switch {
-	case h == nil:
-		return "somebody"
 	case h.User != "":
 		return h.User
 	default:

@@ -65,6 +65,21 @@ func ownRun() error {
 	return nil
 }
 
+// RequireUsers is [RequireTap], for tests that act as users without rights: in the user
+// namespace of an ordinary user there is only one.
+func RequireUsers(t testing.TB) {
+	t.Helper()
+	RequireTap(t)
+	b, err := os.ReadFile("/proc/self/uid_map")
+	var inside, outside, count int
+	if err == nil {
+		_, err = fmt.Sscan(string(b), &inside, &outside, &count) // user_namespaces(7)
+	}
+	if err != nil || count < 65536 {
+		lacking(t, "needs other users than its own: run it as root")
+	}
+}
+
 // Somebody is the id of a user other than root, where such a one can own anything.
 func Somebody() uint32 {
 	if os.Getenv(inUserNamespace) != "" {
