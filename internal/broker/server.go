@@ -18,8 +18,8 @@ import (
 type Host interface {
 	// ObserveLinks reads links and forwarding entries.
 	ObserveLinks(ctx context.Context) (model.Namespace, error)
-	// OpenTap makes a tap that is there for as long as the descriptor is open.
-	OpenTap(o model.CreateTap) (tap *os.File, index int, err error)
+	// MakeTransientTap makes a tap that is there for as long as the descriptor is open.
+	MakeTransientTap(o model.CreateTap) (tap *os.File, index int, err error)
 	Do(ctx context.Context, op model.Operation) (model.Made, error)
 }
 
@@ -225,7 +225,7 @@ func (s *Server) lend(ctx context.Context, peer Peer, r Request) (Grant, *os.Fil
 // makeOpen makes a tap whose life is its descriptor: until that is sent, closing it undoes
 // everything, and so does the broker's own end.
 func (s *Server) makeOpen(ctx context.Context, g Grant, owned plan.Owned) (*os.File, error) {
-	tap, index, err := s.Host.OpenTap(model.CreateTap{Name: g.Tap, MAC: g.PortMAC, MTU: g.MTU, Owner: &g.Peer.UID, VnetHeader: g.Request.VnetHeader})
+	tap, index, err := s.Host.MakeTransientTap(model.CreateTap{Name: g.Tap, MAC: g.PortMAC, MTU: g.MTU, Owner: &g.Peer.UID, VnetHeader: g.Request.VnetHeader})
 	if err != nil {
 		return nil, err
 	}

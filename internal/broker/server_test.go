@@ -48,7 +48,7 @@ func (h *fakeHost) ObserveLinks(ctx context.Context) (model.Namespace, error) {
 	return h.Kernel.Observe(ctx)
 }
 
-func (h *fakeHost) OpenTap(o model.CreateTap) (*os.File, int, error) {
+func (h *fakeHost) MakeTransientTap(o model.CreateTap) (*os.File, int, error) {
 	made, err := h.Do(context.Background(), o)
 	if err != nil {
 		return nil, 0, err

@@ -120,14 +120,14 @@ func (k *Kernel) shapeTap(o model.CreateTap) error {
 	})
 }
 
-// OpenTap makes a tap that is not persistent, and returns its descriptor and its index:
+// MakeTransientTap makes a tap that is not persistent, and returns its descriptor and its index:
 // the tap lives for as long as that descriptor is open in some process. It does nothing
 // by itself, and is not plugged in.
 //
 // Who has the descriptor may turn the tap into a persistent one, and may change its owner
 // and its MAC address, without any right (tun_chr_ioctl: TUNSETPERSIST, TUNSETOWNER,
 // SIOCSIFHWADDR): who hands it to somebody else has to look at that.
-func (k *Kernel) OpenTap(o model.CreateTap) (tap *os.File, index int, err error) {
+func (k *Kernel) MakeTransientTap(o model.CreateTap) (tap *os.File, index int, err error) {
 	fd := -1
 	err = k.inTapSocket(func(socket int) error {
 		if fd, index, err = attachTap(socket, o); err != nil {
