@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +16,8 @@ addresses       its addresses
 routes          its routes
 ping HOST       one answer from HOST
 get URL         the page at URL
+send HOST:PORT [SECONDS]      TCP to HOST: how fast?
+receive HOST:PORT [SECONDS]   TCP from HOST: how fast?
 halt            end this machine
 `
 
@@ -61,6 +64,8 @@ func (g *guest) command(ctx context.Context, words []string) error {
 			fmt.Fprintf(g.console, "%d\n%s\n", code, body)
 		}
 		return err
+	case "send", "receive":
+		return g.stream(ctx, words)
 	case "halt":
 		g.halt("asked on the console")
 	default:
@@ -104,4 +109,28 @@ func (g *guest) printRoutes(ctx context.Context) error {
 		fmt.Fprintf(g.console, "%s%s dev %s (%s)\n", r.Destination, via, r.Link(), r.Protocol)
 	}
 	return nil
+}
+
+// stream is the command send or receive.
+func (g *guest) stream(ctx context.Context, words []string) error {
+	if len(words) < 2 {
+		return fmt.Errorf("%s HOST:PORT [SECONDS]", words[0])
+	}
+	length := streamTime
+	if len(words) > 2 {
+		seconds, err := strconv.ParseFloat(words[2], 64)
+		if err != nil || seconds <= 0 || seconds > 3600 {
+			return fmt.Errorf("%s: no number of seconds", words[2])
+		}
+		length = time.Duration(seconds * float64(time.Second))
+	}
+	do := Send
+	if words[0] == "receive" {
+		do = Receive
+	}
+	s, err := do(ctx, words[1], length)
+	if err == nil {
+		fmt.Fprintf(g.console, "%s %s: %s\n", words[0], words[1], s)
+	}
+	return err
 }
