@@ -7,6 +7,6 @@ grep -rlE '^func Fuzz[A-Za-z0-9_]+\(' --include='*_test.go' internal cmd | sort 
 	package=./$(dirname "$file")
 	sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$file" | while read -r target; do
 		echo "fuzz $package $target $time"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" </dev/null
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 10x "$package" </dev/null
 	done
 done

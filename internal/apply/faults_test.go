@@ -53,6 +53,9 @@ const (
 	faultKillGuard = "kill -9 of the guard"
 	faultKillBoth  = "kill -9 of both"
 	faultHangup    = "SIGHUP"
+	faultFullDisk  = "the disk under the journal is full"
+	faultVanish    = "the uplink vanishes"
+	faultStranger  = "somebody makes tap0 anew"
 )
 
 func (c faultCase) transaction(k *kernel.Kernel) *Transaction {
@@ -95,11 +98,23 @@ func transactionProcess() int {
 		panic(err)
 	}
 	tx.Kernel = &struck{Kernel: k, c: c, guard: func() int { return guard.pid }}
-	if err := tx.Run(context.Background(), p); err != nil {
-		fmt.Println(err)
-		return 3
+	err = tx.Run(context.Background(), p)
+	var f *Failure
+	switch {
+	case err == nil:
+		return 0
+	case !errors.As(err, &f):
+		panic(err)
 	}
-	return 0
+	fmt.Println(err)
+	switch {
+	case len(f.Left) > 0:
+		return 4
+	case f.Changed:
+		return 3
+	default:
+		return 1
+	}
 }
 
 func guardMain() int {
@@ -163,6 +178,22 @@ func (s *struck) strike() error {
 	case faultHangup:
 		_ = syscall.Kill(0, syscall.SIGHUP) // as a dying terminal does it, to the whole group
 		time.Sleep(time.Second)
+	case faultFullDisk: // no file of this process grows any more
+		signal.Ignore(syscall.SIGXFSZ)
+		return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 1, Max: 1})
+	case faultVanish:
+		return s.meddle(model.DeleteLink{Name: "eth0"})
+	case faultStranger:
+		return s.meddle(model.DeleteLink{Name: "tap0"}, model.CreateTap{Name: "spare"}, model.CreateTap{Name: "tap0", MAC: strangersMAC})
+	}
+	return nil
+}
+
+func (s *struck) meddle(ops ...model.Operation) error {
+	for _, op := range ops {
+		if _, err := s.Kernel.Do(context.Background(), op); err != nil {
+			panic(err)
+		}
 	}
 	return nil
 }
@@ -257,7 +288,7 @@ func TestFaultMatrixOnTheRealKernel(t *testing.T) {
 		if isDown {
 			start, goal = wanted, before
 		}
-		for _, fault := range []string{faultError, faultKillSelf, faultKillGuard, faultKillBoth, faultHangup} {
+		for _, fault := range []string{faultError, faultKillSelf, faultKillGuard, faultKillBoth, faultHangup, faultFullDisk} {
 			for _, after := range []bool{false, true} {
 				for at := 0; ; at++ {
 					f := faultCase{Namespace: c.Namespace, Dir: c.Dir, Down: isDown, Fault: fault, At: at, After: after}
@@ -272,15 +303,17 @@ func TestFaultMatrixOnTheRealKernel(t *testing.T) {
 						break
 					}
 					cases++
-					if fault == faultKillBoth {
+					// Links that were made anew have new indexes, which a full disk has no room for.
+					noRoom := fault == faultFullDisk && exit == 4
+					if fault == faultKillBoth || noRoom {
 						k := host.Kernel
 						if _, err := f.transaction(k).Recover(); err != nil {
 							t.Fatalf("%s: recover: %v", name, err)
 						}
 					}
 					requireSame(t, name+": "+out, start, host.Look().Normalised())
-					wantExit := map[string]int{faultError: 3, faultKillGuard: 3, faultKillSelf: -1, faultKillBoth: -1, faultHangup: -1}[fault]
-					if exit != wantExit {
+					wantExit := map[string]int{faultError: 3, faultKillGuard: 3, faultKillSelf: -1, faultKillBoth: -1, faultHangup: -1, faultFullDisk: 3}[fault]
+					if exit != wantExit && !noRoom {
 						t.Fatalf("%s: exit code %d, want %d: %s", name, exit, wantExit, out)
 					}
 				}
@@ -291,6 +324,65 @@ func TestFaultMatrixOnTheRealKernel(t *testing.T) {
 	if cases < 200 {
 		t.Errorf("only %d cases", cases)
 	}
+}
+
+// What somebody else does in the middle of a change is not undone, and not done for him:
+// everything else is as before, and the exit code says what is not.
+func TestMeddlingOnTheRealKernel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("some 60 transactions with processes of their own")
+	}
+	cases := 0
+	for _, fault := range []string{faultVanish, faultStranger} {
+		for at := 0; ; at++ {
+			struck := true
+			t.Run(fmt.Sprintf("%s at %d", fault, at), func(t *testing.T) {
+				host, c := faultSite(t)
+				before := host.Look().Normalised()
+				c.Fault, c.At = fault, at
+				exit, out := c.run(t)
+				now := host.Look().Normalised()
+				if l := now.Link("tap0"); l != nil && l.MAC == strangersMAC {
+					now = without(now, "tap0", "spare")
+				} else if fault == faultStranger {
+					if struck = exit != 0; struck {
+						t.Fatalf("the stranger's tap0 is gone: %s", out)
+					}
+					return
+				}
+				switch {
+				case fault == faultVanish && now.Link("eth0") != nil:
+					struck = false
+				case fault == faultVanish: // it is nobody's to make anew
+					requireSame(t, out, without(before, "eth0"), now)
+					if exit != 4 {
+						t.Errorf("exit code %d: %s", exit, out)
+					}
+				default:
+					requireSame(t, out, before, now)
+					if exit != 1 && exit != 3 && exit != 4 {
+						t.Errorf("exit code %d: %s", exit, out)
+					}
+				}
+			})
+			if !struck {
+				break
+			}
+			cases++
+		}
+	}
+	t.Logf("%d cases", cases)
+}
+
+// without leaves links out, with all that hangs on them.
+func without(ns model.Namespace, links ...string) model.Namespace {
+	s := model.Snapshot{Namespaces: []model.Namespace{ns.Clone()}}
+	for _, l := range links {
+		if err := s.Apply(model.DeleteLink{Name: l}); err != nil {
+			panic(err)
+		}
+	}
+	return s.Here().Normalised()
 }
 
 func requireSame(t *testing.T, name string, want, got model.Namespace) {

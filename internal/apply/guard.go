@@ -155,12 +155,23 @@ func (t *Transaction) Watch(ctx context.Context, wire io.ReadWriter) error {
 	}
 }
 
-// await waits for a person's word. The time runs on the monotonic clock: setting the
-// wall clock neither shortens nor lengthens it.
+// lookAgain is how long a waiting guard sleeps at most: Go's timers stand still while the
+// machine is suspended, its clock does not.
+const lookAgain = time.Second
+
+func (t *Transaction) now() time.Duration {
+	if t.Clock != nil {
+		return t.Clock()
+	}
+	return time.Since(processStart)
+}
+
+var processStart = time.Now()
+
+// await waits for a person's word. Setting the wall clock neither shortens nor lengthens
+// the time for it, and a suspend does not stop it.
 func (t *Transaction) await(ctx context.Context, wire io.Writer, confirm time.Duration) error {
-	deadline := time.NewTimer(confirm)
-	defer deadline.Stop()
-	until := time.Now().Add(confirm)
+	until := t.now() + confirm
 	_ = os.Remove(t.Store.guardSocket())
 	l, err := net.Listen("unix", t.Store.guardSocket())
 	if err != nil {
@@ -172,18 +183,25 @@ func (t *Transaction) await(ctx context.Context, wire io.Writer, confirm time.Du
 	words := make(chan question)
 	go serveQuestions(l, words)
 	for {
+		left := until - t.now()
+		if left <= 0 {
+			_, err := t.Recover()
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			_, err := t.Recover()
 			return err
-		case <-deadline.C:
-			_, err := t.Recover()
-			return err
+		case <-time.After(min(left, lookAgain)):
 		case q := <-words:
 			var err error
 			switch q.word {
 			case "left":
-				q.answer <- fmt.Sprintf("%d", time.Until(until).Milliseconds())
+				q.answer <- fmt.Sprintf("%d", (until - t.now()).Milliseconds())
+				continue
+			case wordHold:
+				q.answer <- "ok"
+				<-q.sent
 				continue
 			case "confirm":
 				err = t.commitJournal()
@@ -215,7 +233,7 @@ func (t *Transaction) commitJournal() error {
 type question struct {
 	word   string
 	answer chan string
-	sent   chan struct{}
+	sent   chan struct{} // closed when the answer is sent; of a hold, when it is over
 }
 
 func serveQuestions(l net.Listener, words chan<- question) {
@@ -233,9 +251,35 @@ func serveQuestions(l net.Listener, words chan<- question) {
 			q := question{strings.TrimSpace(line), make(chan string, 1), make(chan struct{})}
 			words <- q
 			_, _ = fmt.Fprintln(c, <-q.answer)
+			if q.word == wordHold {
+				_ = c.SetReadDeadline(time.Now().Add(holdTime))
+				_, _ = c.Read(make([]byte, 1)) // its end, or the end of our patience
+			}
 			close(q.sent)
 		}()
 	}
+}
+
+// A guard that waits for a confirmation holds the lock, for a minute or a day. What must not
+// wait that long (a lease's next lifetime) asks it to hold still.
+const (
+	wordHold = "hold"
+	holdTime = time.Second
+)
+
+// HoldGuard keeps a guard that waits for a confirmation from rolling back until release is
+// called, for a second at most. [ErrNothingPending]: no guard waits.
+func (s *Store) HoldGuard() (release func(), err error) {
+	c, err := s.ask(wordHold)
+	if err != nil {
+		return nil, err
+	}
+	_ = c.SetDeadline(time.Now().Add(2 * holdTime)) // one that is rolling back already does not answer
+	if _, err := answered(c); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return func() { c.Close() }, nil
 }
 
 // ErrNothingPending says that no change waits for a confirmation.
@@ -244,18 +288,32 @@ var ErrNothingPending = errors.New("no change waits for a confirmation here")
 // Answer gives the guard that waits a word: confirm, rollback, or left, which is
 // answered with the milliseconds that are left.
 func (s *Store) Answer(word string) (string, error) {
-	c, err := net.DialTimeout("unix", s.guardSocket(), 5*time.Second)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return "", ErrNothingPending
-	}
+	c, err := s.ask(word)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
+	return answered(c)
+}
+
+// ask connects to the guard that waits, and says a word to it.
+func (s *Store) ask(word string) (net.Conn, error) {
+	c, err := net.DialTimeout("unix", s.guardSocket(), 5*time.Second)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, ErrNothingPending
+	}
+	if err != nil {
+		return nil, err
+	}
 	_ = c.SetDeadline(time.Now().Add(rollbackTime + 10*time.Second))
 	if _, err := fmt.Fprintln(c, word); err != nil {
-		return "", err
+		c.Close()
+		return nil, err
 	}
+	return c, nil
+}
+
+func answered(c net.Conn) (string, error) {
 	line, err := bufio.NewReader(c).ReadString('\n')
 	if err != nil {
 		return "", fmt.Errorf("the guard gave no answer: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +94,80 @@ func TestGuardRollsBackAtTheDeadline(t *testing.T) {
 	}
 }
 
+// A suspend stops Go's timers; the clock that counts goes on, and the time is over when the
+// machine wakes up.
+func TestTheDeadlinePassesInASuspend(t *testing.T) {
+	m, store, before, wire, ended := guarded(t)
+	asleep := &m.slept
+	fmt.Fprintf(wire, "%s %d\n", wordHandOver, time.Hour.Milliseconds())
+	hear(t, wire, wordWaiting)
+	left := func() int64 {
+		t.Helper()
+		word, err := store.Answer("left")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ms, err := strconv.ParseInt(word, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ms
+	}
+	if ms := left(); ms > time.Hour.Milliseconds() || ms < 59*time.Minute.Milliseconds() {
+		t.Errorf("%d ms left of an hour", ms)
+	}
+	asleep.Add(int64(50 * time.Minute))
+	if ms := left(); ms > 10*time.Minute.Milliseconds() || ms < 9*time.Minute.Milliseconds() {
+		t.Errorf("%d ms left of an hour, 50 minutes of which were slept", ms)
+	}
+	asleep.Add(int64(11 * time.Minute))
+	end(t, ended)
+	if !same(before, m.snap) {
+		t.Errorf("not rolled back: %+v", m.snap)
+	}
+}
+
+// Who holds the guard is alone with the host, but for a second at most.
+func TestHoldGuard(t *testing.T) {
+	m, store, before, wire, ended := guarded(t)
+	if _, err := store.HoldGuard(); !errors.Is(err, ErrNothingPending) {
+		t.Errorf("a guard that does not wait yet: %v", err)
+	}
+	fmt.Fprintf(wire, "%s %d\n", wordHandOver, time.Hour.Milliseconds())
+	hear(t, wire, wordWaiting)
+	release, err := store.HoldGuard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rolledBack := make(chan error, 1)
+	go func() { _, err := store.Answer("rollback"); rolledBack <- err }()
+	time.Sleep(50 * time.Millisecond)
+	if same(before, m.look()) {
+		t.Error("rolled back although it is held")
+	}
+	release()
+	if err := <-rolledBack; err != nil {
+		t.Error(err)
+	}
+	end(t, ended)
+	if !same(before, m.look()) {
+		t.Error("not rolled back")
+	}
+}
+
+func TestAHolderThatForgetsToLetGo(t *testing.T) {
+	m, store, before, wire, ended := guarded(t)
+	fmt.Fprintf(wire, "%s %d\n", wordHandOver, 100)
+	hear(t, wire, wordWaiting)
+	if release, err := store.HoldGuard(); err == nil {
+		defer release()
+	}
+	end(t, ended)
+	if !same(before, m.look()) {
+		t.Error("not rolled back")
+	}
+}
+
 func TestConfirmAndRollbackByWord(t *testing.T) {
 	for word, kept := range map[string]bool{"confirm": true, "rollback": false} {
 		t.Run(word, func(t *testing.T) {
@@ -110,7 +185,7 @@ func TestConfirmAndRollbackByWord(t *testing.T) {
 			}
 			end(t, ended)
 			owned, _ := store.Owned()
-			if same(before, m.snap) == kept || owned.Empty() == kept || store.Interrupted() {
+			if same(before, m.snap) == kept || owned.Empty() == kept || interrupted(t, store) {
 				t.Errorf("kept=%v, owned %+v", !same(before, m.snap), owned)
 			}
 			if _, err := store.Answer("left"); !errors.Is(err, ErrNothingPending) {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"drawbridge/internal/model"
 	"drawbridge/internal/plan"
@@ -57,11 +58,17 @@ type entry struct {
 // what it announces is done. A line that is cut off was not yet acted upon.
 type Journal struct {
 	path string
-	f    *os.File
+	f    file
 	Header
 	begun  int                // steps 0..begun-1 may have been carried out
 	made   map[int]model.Made // the links that each step made
 	commit bool
+}
+
+// file is what journals and notes are written to.
+type file interface {
+	io.WriteCloser
+	Sync() error
 }
 
 func newHeader(id Identity, p plan.Plan, owned plan.Owned) Header {
@@ -74,10 +81,11 @@ func newHeader(id Identity, p plan.Plan, owned plan.Owned) Header {
 
 // createJournal writes the header and makes it durable. It appears under its name
 // only when it is whole.
-func createJournal(path string, id Identity, p plan.Plan, owned plan.Owned) (*Journal, error) {
-	j := &Journal{path: path, Header: newHeader(id, p, owned), made: map[int]model.Made{}}
+func (s *Store) createJournal(p plan.Plan, owned plan.Owned) (*Journal, error) {
+	path := s.journalPath()
+	j := &Journal{path: path, Header: newHeader(s.Identity, p, owned), made: map[int]model.Made{}}
 	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	f, err := s.create(tmp)
 	if err != nil {
 		return nil, fmt.Errorf("undo journal: %w", err)
 	}
@@ -156,36 +164,111 @@ func (j *Journal) discard() error {
 	return nil
 }
 
-// ErrForeignJournal says that a journal is about another boot, another namespace or
-// comes from another version: its undo is not for this kernel.
+// ErrForeignJournal says that a journal is about another boot or another namespace: what
+// it would undo is gone with that.
 var ErrForeignJournal = errors.New("journal is not for this kernel and namespace")
+
+// DamagedJournal is a journal of this boot and namespace, maybe, that nothing can be undone
+// by. It is never passed over: the host may be half changed.
+type DamagedJournal struct {
+	Path string
+	Err  error
+}
+
+func (e *DamagedJournal) Error() string {
+	return fmt.Sprintf("the undo journal of an interrupted change cannot be used: %s: %v\n"+
+		"  hint: see that this host's network is as you want it, then: drawbridge recover --as-is", e.Path, e.Err)
+}
+
+func (e *DamagedJournal) Unwrap() error { return e.Err }
+
+// errOtherVersion: what another version began, that version can undo.
+var errOtherVersion = errors.New("it was written by another version of this program, whose 'recover' can undo it")
 
 // openJournal reads a journal that a crash left behind. fs.ErrNotExist: there is none.
 func openJournal(path string, id Identity) (*Journal, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
-	if err != nil {
+	f, err := openOwn(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	if err != nil {
+		return nil, &DamagedJournal{path, err}
+	}
 	j := &Journal{path: path, f: f, made: map[int]model.Made{}}
-	if err := j.read(); err != nil {
+	switch err := j.read(f, id); {
+	case errors.Is(err, ErrForeignJournal):
 		f.Close()
 		return nil, fmt.Errorf("undo journal %s: %w", path, err)
-	}
-	if j.Version != journalVersion || j.Identity != id {
+	case err != nil:
 		f.Close()
-		return nil, fmt.Errorf("undo journal %s: %w", path, ErrForeignJournal)
+		return nil, &DamagedJournal{path, err}
 	}
 	return j, nil
 }
 
-func (j *Journal) read() error {
-	r := bufio.NewReader(j.f)
+// openOwn opens a file that this user made: what somebody else put in its place would be
+// carried out with this user's rights.
+func openOwn(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, errors.New("it is a symbolic link")
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is not a regular file")
+	}
+	if err = errors.Join(err, checkOwn(info)); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// checkOwn tells why a file or folder may be somebody else's work.
+func checkOwn(info fs.FileInfo) error {
+	if info == nil {
+		return nil
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case ok && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("it belongs to user %d, not to %d", st.Uid, os.Geteuid())
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("others may write to it (mode %04o)", info.Mode().Perm())
+	default:
+		return nil
+	}
+}
+
+func (j *Journal) read(from io.Reader, id Identity) error {
+	r := bufio.NewReader(from)
 	line, err := r.ReadBytes('\n')
 	if err != nil {
-		return fmt.Errorf("cut off in its first line: nothing was done under it: %w", err)
+		return errors.New("it is cut off in its first line")
+	}
+	var stamp struct {
+		Version int `json:"version"`
+		Identity
+	}
+	if err := json.Unmarshal(line, &stamp); err != nil {
+		return fmt.Errorf("it is not a journal: %w", err)
+	}
+	switch {
+	case stamp.Identity != id:
+		return ErrForeignJournal
+	case stamp.Version != journalVersion:
+		return errOtherVersion
 	}
 	if err := json.Unmarshal(line, &j.Header); err != nil {
 		return err
+	}
+	for i, st := range j.Steps {
+		if len(st.Do) != 1 {
+			return fmt.Errorf("its step %d is %d operations, not one", i, len(st.Do))
+		}
 	}
 	for {
 		line, err := r.ReadBytes('\n')
@@ -195,21 +278,33 @@ func (j *Journal) read() error {
 		if err != nil {
 			return err
 		}
-		var e entry
-		if err := json.Unmarshal(line, &e); err != nil {
+		if err := j.readEntry(line); err != nil {
 			return err
 		}
-		switch {
-		case e.Begin != nil:
-			j.begun = max(j.begun, *e.Begin+1)
-		case e.Done != nil:
-			j.made[*e.Done] = e.Made
-		case e.Refused != nil:
-			j.begun = *e.Refused
-		case e.Commit:
-			j.commit = true
+	}
+}
+
+func (j *Journal) readEntry(line []byte) error {
+	var e entry
+	if err := json.Unmarshal(line, &e); err != nil {
+		return err
+	}
+	for _, step := range []*int{e.Begin, e.Done, e.Refused} {
+		if step != nil && (*step < 0 || *step >= len(j.Steps)) {
+			return fmt.Errorf("it tells of step %d, and has %d", *step, len(j.Steps))
 		}
 	}
+	switch {
+	case e.Begin != nil:
+		j.begun = max(j.begun, *e.Begin+1)
+	case e.Done != nil:
+		j.made[*e.Done] = e.Made
+	case e.Refused != nil:
+		j.begun = *e.Refused
+	case e.Commit:
+		j.commit = true
+	}
+	return nil
 }
 
 func syncDir(dir string) error {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"drawbridge/internal/model"
 )
@@ -13,9 +15,22 @@ type memory struct {
 	mu   sync.Mutex
 	snap model.Snapshot
 	n    int
+	// slept is how long the machine was suspended.
+	slept atomic.Int64
 	// fault is asked before and after each operation; an error of it is returned, before
 	// without the operation having been done, after with it done.
 	fault func(n int, after bool, op model.Operation) error
+}
+
+// clock counts a suspend.
+func (m *memory) clock() time.Duration {
+	return time.Since(processStart) + time.Duration(m.slept.Load())
+}
+
+func (m *memory) look() model.Snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.snap.Clone()
 }
 
 var errFault = errors.New("injected fault")

@@ -43,7 +43,7 @@ func (t *Transaction) rollBack(j *Journal, cause error) error {
 	if err := t.verify(ctx, j.Before, j.touchable()); err != nil {
 		f.Left = append(f.Left, err)
 	}
-	if err := t.Store.SaveOwned(j.OwnedBefore.WithIndexes(remade)); err != nil {
+	if err := t.Store.restoreOwned(j.OwnedBefore.WithIndexes(remade)); err != nil {
 		f.Left = append(f.Left, err)
 	}
 	if len(f.Left) == 0 {
@@ -81,7 +81,7 @@ func (t *Transaction) Recover() (undone []string, err error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case errors.Is(err, ErrForeignJournal):
-		return nil, t.Store.dropJournal() // a reboot has rolled everything back
+		return nil, t.Store.dropJournal() // a reboot, or the namespace's end, has rolled everything back
 	case err != nil:
 		return nil, err
 	case j.commit:

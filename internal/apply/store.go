@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +22,8 @@ type Store struct {
 	Dir string
 	Identity
 	lock *os.File
+	// disk stands between the store and its files; nil but in tests.
+	disk func(file) file
 }
 
 // ErrLocked says that another process is at work in this namespace.
@@ -28,7 +32,7 @@ var ErrLocked = errors.New("another drawbridge is at work here")
 // Lock keeps every other process from changing this namespace until Unlock. It fails
 // with [ErrLocked], and says who holds it.
 func (s *Store) Lock() error {
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+	if err := s.makeDir(); err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(s.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -43,6 +47,24 @@ func (s *Store) Lock() error {
 	s.lock = f
 	if err := f.Truncate(0); err == nil {
 		_, _ = fmt.Fprintln(f, os.Getpid()) // for the words of the next one only
+	}
+	return nil
+}
+
+// makeDir makes the state folder. One that somebody else has made there before, as anybody
+// may in /tmp, is not used.
+func (s *Store) makeDir() error {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return err
+	}
+	for _, dir := range []string{filepath.Dir(s.Dir), s.Dir} {
+		info, err := os.Lstat(dir)
+		if err == nil && !info.IsDir() {
+			err = errors.New("it is not a folder")
+		}
+		if err = errors.Join(err, checkOwn(info)); err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
 	}
 	return nil
 }
@@ -75,7 +97,7 @@ func (s *Store) newJournal(p plan.Plan) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return createJournal(s.journalPath(), s.Identity, p, owned)
+	return s.createJournal(p, owned)
 }
 
 func (s *Store) openJournal() (*Journal, error) {
@@ -84,14 +106,28 @@ func (s *Store) openJournal() (*Journal, error) {
 
 func (s *Store) dropJournal() error { return os.Remove(s.journalPath()) }
 
-// Interrupted tells whether a crash left an open journal of this kernel and namespace.
-func (s *Store) Interrupted() bool {
+// Interrupted tells whether a crash left an open journal of this kernel and namespace; a
+// [*DamagedJournal] is one that nothing can be undone by.
+func (s *Store) Interrupted() (bool, error) {
 	j, err := s.openJournal()
-	if err != nil {
-		return false
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrForeignJournal):
+		return false, nil
+	case err != nil:
+		return true, err
 	}
 	j.f.Close()
-	return !j.commit
+	return !j.commit, nil
+}
+
+// DropJournal gives up what a crash left behind, as it is. It tells whether there was
+// anything.
+func (s *Store) DropJournal() (bool, error) {
+	err := s.dropJournal()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 type ownedFile struct {
@@ -102,21 +138,43 @@ type ownedFile struct {
 
 // Owned is what earlier runs own; nothing after a reboot or in a new namespace.
 func (s *Store) Owned() (plan.Owned, error) {
-	data, err := os.ReadFile(s.ownedPath())
+	file, err := openOwn(s.ownedPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return plan.Owned{}, nil
 	}
 	if err != nil {
-		return plan.Owned{}, fmt.Errorf("what is owned: %w", err)
+		return plan.Owned{}, s.damagedOwned(err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(file)
+	if err != nil {
+		return plan.Owned{}, s.damagedOwned(err)
 	}
 	var f ownedFile
 	if err := json.Unmarshal(data, &f); err != nil {
-		return plan.Owned{}, fmt.Errorf("what is owned: %s: %w", s.ownedPath(), err)
+		return plan.Owned{}, s.damagedOwned(err)
 	}
-	if f.Version != journalVersion || f.Identity != s.Identity {
-		return plan.Owned{}, nil
+	switch {
+	case f.Identity != s.Identity:
+		return plan.Owned{}, nil // a reboot has taken it all
+	case f.Version != journalVersion:
+		return plan.Owned{}, s.damagedOwned(errors.New("it was written by another version of this program, whose 'down' can undo it"))
 	}
 	return f.Owned, nil
+}
+
+func (s *Store) damagedOwned(err error) error {
+	return fmt.Errorf("the note of what is ours here cannot be used: %s: %w\n"+
+		"  hint: without it everything here is a stranger's, and 'down' has nothing to undo: remove that file if you want it so", s.ownedPath(), err)
+}
+
+// restoreOwned writes what is owned where it is not what is noted: a full disk is no reason
+// for a rollback to fail.
+func (s *Store) restoreOwned(o plan.Owned) error {
+	if now, err := s.Owned(); err == nil && reflect.DeepEqual(now, o) {
+		return nil
+	}
+	return s.SaveOwned(o)
 }
 
 // SaveOwned replaces what is owned. Under the lock.
@@ -132,13 +190,25 @@ func (s *Store) SaveOwned(o plan.Owned) error {
 	if err != nil {
 		return fmt.Errorf("what is owned: %w", err)
 	}
-	return writeFile(s.ownedPath(), data)
+	return s.writeFile(s.ownedPath(), data)
+}
+
+// create opens a new file for writing.
+func (s *Store) create(path string) (file, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if s.disk != nil {
+		return s.disk(f), nil
+	}
+	return f, nil
 }
 
 // writeFile replaces a file as a whole and makes it durable.
-func writeFile(path string, data []byte) error {
+func (s *Store) writeFile(path string, data []byte) error {
 	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := s.create(tmp)
 	if err != nil {
 		return err
 	}

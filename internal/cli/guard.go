@@ -61,7 +61,20 @@ func (a *app) guard() error {
 	}
 	defer s.close()
 	s.store.InheritLock(os.NewFile(guardLockFD, "lock"))
-	return a.transaction(s, false).Watch(ctx, os.NewFile(guardWireFD, "wire"))
+	t := a.transaction(s, false)
+	tell, rolledBack := t.RollingBack, false
+	t.RollingBack = func(cause error) {
+		tell(cause)
+		rolledBack = true
+		if err := s.stopKeepers(); err != nil {
+			fmt.Fprintln(a.err, "guard, going on:", err)
+		}
+	}
+	err = t.Watch(ctx, os.NewFile(guardWireFD, "wire"))
+	if rolledBack {
+		a.startAll(s)
+	}
+	return err
 }
 
 func newConfirmCommand(a *app) *cobra.Command {
@@ -133,7 +146,7 @@ func (a *app) awaitConfirmation(ctx context.Context, s *session, before plan.Own
 	if isTerminal(a.err) {
 		fmt.Fprint(a.err, "\r")
 	}
-	if s.store.Interrupted() {
+	if interrupted, _ := s.store.Interrupted(); interrupted {
 		return withCode(exitHalfRolled, errors.New("the guard could not roll back wholly\n  hint: drawbridge recover"))
 	}
 	owned, err := s.store.Owned()

@@ -59,7 +59,7 @@ func (a *app) keep(uplink string) error {
 	logger := log.New(a.err, "", log.LstdFlags)
 	k := &keeper.Keeper{
 		Lease: state.Lease, Kernel: s.kernel, Resumed: func() bool { return len(keeper.Clients(s.kernel.Inode(), uplink)) > 0 }, Inside: a.inside, Log: logger.Printf,
-		Lock: func() (func(), error) { return s.store.Unlock, s.store.Lock() },
+		Lock: s.lockOrHold, Clock: kernel.Uptime,
 		Tell: func(now keeper.State) {
 			now.PID = state.PID
 			if err := folder.Write(now); err != nil {
@@ -77,6 +77,18 @@ func (a *app) keep(uplink string) error {
 	return err
 }
 
+// lockOrHold keeps everybody else from changing the namespace. A guard that waits for a
+// confirmation has the lock all the time, and holds still when it is asked to.
+func (s *session) lockOrHold() (unlock func(), err error) {
+	if release, err := s.store.HoldGuard(); err == nil {
+		return release, nil
+	}
+	return s.store.Unlock, s.store.Lock()
+}
+
+// endSoon is how long a keeper may take to end by itself.
+const endSoon = 200 * time.Millisecond
+
 // outlive makes this process one that neither a terminal nor the end of a session reaches:
 // deaf to its signals, and under systemd in a scope of its own.
 func (a *app) outlive(what string) (context.Context, context.CancelFunc) {
@@ -84,7 +96,13 @@ func (a *app) outlive(what string) (context.Context, context.CancelFunc) {
 	if err := apply.OwnScope("keeper", "drawbridge: keeps the "+what); err != nil {
 		fmt.Fprintln(a.err, "keeper, going on without:", err)
 	}
-	return signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		time.Sleep(endSoon)
+		os.Exit(exitDone) // whoever ends it waits: no server and no lock is worth that
+	}()
+	return ctx, stop
 }
 
 // endWithNamespace calls stop when the namespace has lost its name: our own sockets would
@@ -220,9 +238,7 @@ func (a *app) handOverLeases(s *session, leases []keeper.Lease, moves bool, chan
 		}
 	}
 	err := change()
-	if kerr := errors.Join(a.startKeepers(s), a.startGroups(s)); kerr != nil {
-		fmt.Fprintln(a.err, "drawbridge:", kerr)
-	}
+	a.startAll(s)
 	return err
 }
 

@@ -198,7 +198,7 @@ func seed() string {
 
 // transaction prepares to carry out a plan, telling of each step.
 func (a *app) transaction(s *session, quiet bool) *apply.Transaction {
-	t := &apply.Transaction{Kernel: a.withGroups(s), Machines: s.machines, Store: s.store}
+	t := &apply.Transaction{Kernel: a.withGroups(s), Machines: s.machines, Store: s.store, Clock: kernel.Uptime}
 	p := &progress{w: a.err, terminal: isTerminal(a.err), used: s.machines.Used}
 	if !quiet {
 		s.machines.Progress = p.machines
@@ -275,14 +275,38 @@ func (a *app) lock(s *session) error {
 	if err := s.store.Lock(); err != nil {
 		return err
 	}
-	if s.store.Interrupted() {
+	interrupted, err := s.store.Interrupted()
+	if err != nil {
+		s.store.Unlock()
+		return fmt.Errorf("%w\n  nothing was changed", err)
+	}
+	if interrupted {
 		fmt.Fprintln(a.err, "an earlier run was interrupted: bringing the host back first")
-		if _, err := a.transaction(s, false).Recover(); err != nil {
+		if _, err := a.bringBack(s); err != nil {
 			s.store.Unlock()
 			return failureCode(err)
 		}
 	}
 	return nil
+}
+
+// bringBack rolls back what a crash interrupted, and sees to it that what is kept for the
+// host goes on: nobody renews an address while it moves.
+func (a *app) bringBack(s *session) (undone []string, err error) {
+	if err := s.stopKeepers(); err != nil {
+		return nil, err
+	}
+	undone, err = a.transaction(s, false).Recover()
+	a.startAll(s)
+	return undone, err
+}
+
+// startAll starts what must go on for the host: leases renewed, multicast groups heard.
+// What does not begin is told, and undoes nothing.
+func (a *app) startAll(s *session) {
+	if err := errors.Join(a.startKeepers(s), a.startGroups(s)); err != nil {
+		fmt.Fprintln(a.err, "drawbridge:", err)
+	}
 }
 
 // end closes what begin opened.

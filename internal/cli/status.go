@@ -111,7 +111,9 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 	if left, err := s.store.Answer("left"); err == nil {
 		st.ConfirmWithin = left
 	} else {
-		st.Interrupted = s.store.Interrupted()
+		if st.Interrupted, err = s.store.Interrupted(); err != nil {
+			fmt.Fprintln(a.err, "drawbridge:", err)
+		}
 	}
 	if asJSON {
 		enc := json.NewEncoder(a.out)

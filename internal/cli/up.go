@@ -28,6 +28,9 @@ const exitCodesHelp = `
 Exit codes: 0 done, or nothing to do; 1 failed and nothing is changed; 2 bad usage
 or a bad file; 3 failed and rolled back; 4 failed and not wholly rolled back.`
 
+// leastConfirm is the least time that a person has to confirm a change.
+const leastConfirm = time.Second
+
 type upOptions struct {
 	file   string
 	uplink string
@@ -57,8 +60,8 @@ Nothing is made permanent: a reboot is a way back as well.
   drawbridge plan && drawbridge up --yes && drawbridge draw`,
 		Args: fileArgument(&o.file),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cmd.Flags().Changed("confirm") && o.confirm <= 0 {
-				return withCode(exitUsage, fmt.Errorf("--confirm %s: the time to confirm must be more than none\n  hint: --confirm 60s", o.confirm))
+			if cmd.Flags().Changed("confirm") && o.confirm < leastConfirm {
+				return withCode(exitUsage, fmt.Errorf("--confirm %s: nobody can confirm within less than %s\n  hint: --confirm 60s", o.confirm, leastConfirm))
 			}
 			return a.up(cmd.Context(), o)
 		},
@@ -91,16 +94,23 @@ them away. What somebody else added since is kept, and told.
 }
 
 func newRecoverCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var asIs bool
+	cmd := &cobra.Command{
 		Use:   "recover",
 		Short: "Finish what a crash interrupted: bring the host back",
 		Long: `Roll back a change that was interrupted by a crash or a kill. Every command that
 changes the host does this first by itself.
+
+What cannot be rolled back (the uplink was unplugged for good, the journal was damaged)
+stays in the way of every later change until it is mended, or given up with --as-is.
 ` + exitCodesHelp,
-		Example: `  drawbridge recover`,
-		Args:    noArguments,
-		RunE:    func(*cobra.Command, []string) error { return a.recover() },
+		Example: `  drawbridge recover
+  drawbridge recover --as-is    # keep this host as it is now`,
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error { return a.recover(asIs) },
 	}
+	cmd.Flags().BoolVar(&asIs, "as-is", false, "undo nothing: take the host as it is, and forget the interrupted change")
+	return cmd
 }
 
 // fileArgument takes at most one argument, the file; "-" is standard input.
@@ -316,7 +326,7 @@ func counted(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-func (a *app) recover() error {
+func (a *app) recover(asIs bool) error {
 	s, err := a.open()
 	if err != nil {
 		return err
@@ -325,7 +335,19 @@ func (a *app) recover() error {
 	if err := s.store.Lock(); err != nil {
 		return err
 	}
-	undone, err := a.transaction(s, false).Recover()
+	if asIs {
+		dropped, err := s.store.DropJournal()
+		switch {
+		case err != nil:
+			return err
+		case dropped:
+			fmt.Fprintln(a.err, "the interrupted change is forgotten: the host stays as it is")
+		default:
+			fmt.Fprintln(a.err, "nothing to recover: no change was interrupted here")
+		}
+		return nil
+	}
+	undone, err := a.bringBack(s)
 	if err != nil {
 		return failureCode(err)
 	}
@@ -341,9 +363,6 @@ func (a *app) recover() error {
 	}
 	for _, title := range undone {
 		fmt.Fprintln(a.err, "  undone:", title)
-	}
-	if err := errors.Join(a.startKeepers(s), a.startGroups(s)); err != nil {
-		fmt.Fprintln(a.err, "drawbridge:", err)
 	}
 	fmt.Fprintln(a.err, "recovered: the host is as before")
 	return nil

@@ -32,8 +32,11 @@ type Keeper struct {
 	// Tell is told what becomes of the lease.
 	Tell func(State)
 	Log  func(format string, args ...any)
+	// Clock is the time since boot that counts a suspend as well: the server's clock goes on.
+	Clock func() time.Duration
 
 	state State
+	until time.Duration // the lease's end, on Clock
 }
 
 const (
@@ -55,16 +58,16 @@ func (k *Keeper) Run(ctx context.Context) error {
 		return err
 	}
 	k.state = State{Lease: k.Lease}
-	next := time.Now() // at once: the lease is half over already, maybe
+	next := k.Clock() // at once: the lease is half over already, maybe
 	for {
 		if there, err := k.tidy(ctx); err != nil || !there {
 			return err
 		}
-		if !time.Now().Before(next) {
+		if k.Clock() >= next {
 			next = k.renew(ctx)
 			k.Tell(k.state)
 		}
-		timer := time.NewTimer(min(lookEvery, time.Until(next)))
+		timer := time.NewTimer(min(lookEvery, next-k.Clock()))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -112,32 +115,33 @@ func (k *Keeper) tidy(ctx context.Context) (there bool, err error) {
 }
 
 // renew asks for the lease once, and tells when to ask next.
-func (k *Keeper) renew(ctx context.Context) time.Time {
+func (k *Keeper) renew(ctx context.Context) (next time.Duration) {
 	var g Grant
+	asked := k.Clock()
 	err := k.Inside(func() (err error) {
 		g, err = ask(ctx, k.Lease.Link, k.Lease, k.Lease.ClientID)
 		return err
 	})
 	if err == nil {
-		err = k.prolong(ctx, g)
+		k.until = asked + g.Length
+		err = k.prolong(ctx)
 	}
 	if err != nil {
 		k.state.Failing = err.Error()
 		k.Log("%s: %v", k.Lease.Prefix, err)
-		left := time.Until(k.state.Until)
-		return time.Now().Add(min(max(left/8, retryLeast), retryMost))
+		return k.Clock() + min(max((k.until-k.Clock())/8, retryLeast), retryMost)
 	}
 	k.state.Failing, k.state.Renewed, k.state.Until = "", g.Since, g.Since.Add(g.Length)
 	k.state.Renewals++
 	if k.Lease.Server != g.Server {
 		k.Lease.Server, k.state.Server = g.Server, g.Server
 	}
-	return g.Since.Add(max(g.Renew, retryLeast))
+	return asked + max(g.Renew, retryLeast)
 }
 
-// prolong gives the address the lifetime of the grant. Under the lock, for the kernel
+// prolong gives the address what is left of the lease. Under the lock, for the kernel
 // would make an address that a `down` has just moved away.
-func (k *Keeper) prolong(ctx context.Context, g Grant) error {
+func (k *Keeper) prolong(ctx context.Context) error {
 	if !k.Lease.Timed {
 		return nil
 	}
@@ -150,7 +154,7 @@ func (k *Keeper) prolong(ctx context.Context, g Grant) error {
 	if err != nil {
 		return err
 	}
-	seconds := uint32(max(g.Length-time.Since(g.Since), time.Second) / time.Second)
+	seconds := uint32(max(k.until-k.Clock(), time.Second) / time.Second)
 	fresh := addressesOf(&ns, k.Lease.Link, k.Lease)
 	for i := range fresh {
 		fresh[i].Lifetime = &model.Lifetime{Valid: seconds, Preferred: seconds}

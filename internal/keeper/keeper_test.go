@@ -74,7 +74,7 @@ func TestKeep(t *testing.T) {
 		model.SetMaster{Link: "eth0", Master: "br0"}, model.DeleteAddresses{Link: "eth0", Addresses: there}, model.WaitUp{Link: "br0", Timeout: 3000})
 	states := make(chan keeper.State, 100)
 	k := keeper.Keeper{Lease: lease, Kernel: host, Inside: inside(host), Lock: func() (func(), error) { return func() {}, nil },
-		Tell: func(s keeper.State) { states <- s }, Log: t.Logf}
+		Tell: func(s keeper.State) { states <- s }, Log: t.Logf, Clock: kernel.Uptime}
 	ended := make(chan error, 1)
 	go func() { ended <- k.Run(t.Context()) }()
 	for end := time.Now().Add(2*leaseTime + leaseTime/2); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
@@ -130,7 +130,7 @@ func TestLocked(t *testing.T) {
 	lease.Link = "eth0"
 	states := make(chan keeper.State, 100)
 	k := keeper.Keeper{Lease: lease, Kernel: host, Inside: inside(host), Lock: func() (func(), error) { return nil, os.ErrExist },
-		Tell: func(s keeper.State) { states <- s }, Log: t.Logf}
+		Tell: func(s keeper.State) { states <- s }, Log: t.Logf, Clock: kernel.Uptime}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	go func() { _ = k.Run(ctx) }()

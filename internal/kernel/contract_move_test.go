@@ -45,6 +45,7 @@ var moveScenarios = []scenario{
 		model.AddAddresses{Link: "eth1", Addresses: []model.Address{other}}, addRoutes(route("0.0.0.0/0", "198.18.1.1", "eth1", metric(100))))), do: move(default4, connected4, connected6, default6)},
 	{name: "move a leg of a multipath route", start: concat(bridgeBeside(first), cable2, ops(
 		model.AddAddresses{Link: "eth1", Addresses: []model.Address{other}}, addRoutes(multipath))), do: move(connected4, multipath)},
+	{name: "move to a link that is down", start: concat(bridgeBeside(first, six), ops(model.SetUp{Link: "br0"})), do: move(connected4, connected6), refused: model.ErrInvalid},
 	{name: "move from nothing", start: cable("eth0"), do: model.MoveRoutes{From: "eth7", To: "eth0"}, refused: model.ErrNotFound},
 	{name: "take the addresses off", start: concat(bridgeBeside(first, second, other, six, six2), ops(move(connected4, connected6, connectedRoute("198.18.1.0/24", "198.18.1.5", "eth0")))), do: dropAddresses(first, second, other, six, six2)},
 	{name: "the whole cutover", start: concat(bridgeBeside(first, second, other, six, six2), ops(addRoutes(default4, default6, tabled, sized),

@@ -69,6 +69,8 @@ var addressScenarios = []scenario{
 	{name: "addresses, secondary and IPv6", start: cable("eth0"), do: model.AddAddresses{Link: "eth0", Addresses: []model.Address{first, other, second, six, six2}}},
 	{name: "addresses again", start: withAddresses(first, second, six), do: model.AddAddresses{Link: "eth0", Addresses: []model.Address{first, second, six}}},
 	{name: "addresses on a link that is down", start: ops(model.CreateTap{Name: "tap0"}), do: model.AddAddresses{Link: "tap0", Addresses: []model.Address{first}}},
+	{name: "IPv6 addresses on a link that is down", start: ops(model.CreateTap{Name: "tap0"}), do: model.AddAddresses{Link: "tap0", Addresses: []model.Address{six}}},
+	{name: "IPv6 addresses that were there before their link was up go when it goes down", start: ops(model.CreateTap{Name: "tap0"}, model.AddAddresses{Link: "tap0", Addresses: []model.Address{six}}, model.SetUp{Link: "tap0", Up: true}), do: model.SetUp{Link: "tap0"}},
 	{name: "addresses come to life with their link", start: ops(model.CreateTap{Name: "tap0"}, model.AddAddresses{Link: "tap0", Addresses: []model.Address{first, other}}), do: model.SetUp{Link: "tap0", Up: true}},
 	{name: "address on nothing", do: model.AddAddresses{Link: "eth0", Addresses: []model.Address{first}}, refused: model.ErrNotFound},
 	{name: "address with label, broadcast and metric", start: cable("eth0"), do: model.AddAddresses{Link: "eth0", Addresses: []model.Address{

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -149,6 +150,16 @@ func (k *Kernel) inside(fn func() error) error {
 		return fn()
 	}
 	return enterFD(int(k.ns.Fd()), fn)
+}
+
+// Uptime is the time since boot, a suspend included (CLOCK_BOOTTIME), which no setting of
+// the clock alters.
+func Uptime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic(err) // since Linux 2.6.39
+	}
+	return time.Duration(ts.Nano())
 }
 
 // BootID identifies this start of the machine; "" where it cannot be read.

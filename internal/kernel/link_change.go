@@ -154,8 +154,8 @@ func (k *Kernel) deleteLink(o model.DeleteLink) error {
 	if err != nil {
 		return err
 	}
-	if o.Index != 0 && l.Index != o.Index {
-		return fmt.Errorf("%s (index %d, not %d): %w", o.Name, l.Index, o.Index, model.ErrNotOurs)
+	if !o.Identifies(&l.Link) {
+		return fmt.Errorf("%s (index %d, MAC %s): %w", o.Name, l.Index, l.MAC, model.ErrNotOurs)
 	}
 	// By index: between the look and the deed, another link may get the name.
 	err = k.rt.do(linkMessage(unix.RTM_DELLINK, 0, l.Index, 0, 0))

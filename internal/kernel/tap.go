@@ -3,8 +3,8 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -86,7 +86,7 @@ func tapFlags(vnetHeader, multiQueue bool) uint16 {
 	return flags
 }
 
-// createTap makes the tap, and gives it its MTU and MAC.
+// createTap makes the tap, and gives it its MTU.
 func (k *Kernel) createTap(o model.CreateTap) error {
 	err := k.inTapSocket(func(socket int) error {
 		_, err := makeTap(socket, o)
@@ -96,28 +96,17 @@ func (k *Kernel) createTap(o model.CreateTap) error {
 		return err
 	}
 	if err := k.shapeTap(o); err != nil {
-		return errors.Join(err, k.deleteLink(model.DeleteLink{Name: o.Name}))
+		return errors.Join(err, k.deleteLink(model.DeleteLink{Name: o.Name, MAC: o.MAC}))
 	}
 	return nil
 }
 
-// shapeTap gives a new tap its MTU and MAC.
+// shapeTap gives a new tap its MTU.
 func (k *Kernel) shapeTap(o model.CreateTap) error {
-	if o.MTU == 0 && o.MAC == "" {
+	if o.MTU == 0 {
 		return nil
 	}
-	mac, err := net.ParseMAC(string(o.MAC))
-	if err != nil && o.MAC != "" {
-		return fmt.Errorf("tap %s: MAC %s: %w", o.Name, o.MAC, model.ErrInvalid)
-	}
-	return k.changeLink(o.Name, 0, 0, func(m *message) {
-		if o.MTU != 0 {
-			m.u32(unix.IFLA_MTU, uint32(o.MTU))
-		}
-		if o.MAC != "" {
-			m.attr(unix.IFLA_ADDRESS, mac)
-		}
-	})
+	return k.changeLink(o.Name, 0, 0, func(m *message) { m.u32(unix.IFLA_MTU, uint32(o.MTU)) })
 }
 
 // MakeTransientTap makes a tap that is not persistent, and returns its descriptor and its index:
@@ -208,7 +197,18 @@ func attachTap(socket int, o model.CreateTap) (fd, index int, err error) {
 	return fd, int(ifr.Uint32()), nil
 }
 
+// ownTap gives a tap its owner and, before it can outlive its descriptor, what it is known
+// by: who finds one with another MAC has met a stranger's.
 func ownTap(fd int, o model.CreateTap) error {
+	if o.MAC != "" {
+		mac, err := parseMAC(o.MAC)
+		if err != nil {
+			return fmt.Errorf("tap %s: %w", o.Name, err)
+		}
+		if err := setTapMAC(fd, mac); err != nil {
+			return refusal(fmt.Sprintf("MAC %s of tap %s", o.MAC, o.Name), err)
+		}
+	}
 	if o.Owner != nil {
 		if err := unix.IoctlSetInt(fd, unix.TUNSETOWNER, int(*o.Owner)); err != nil {
 			// EINVAL: the user is not mapped in this user namespace (tun_chr_ioctl, uid_valid).
@@ -219,6 +219,21 @@ func ownTap(fd int, o model.CreateTap) error {
 		if err := unix.IoctlSetInt(fd, unix.TUNSETGROUP, int(*o.Group)); err != nil {
 			return refusal(fmt.Sprintf("group %d of tap %s", *o.Group, o.Name), err)
 		}
+	}
+	return nil
+}
+
+// setTapMAC sets the MAC address of a tap by its descriptor (tun_chr_ioctl, SIOCSIFHWADDR).
+func setTapMAC(fd int, mac []byte) error {
+	var ifr struct { // struct ifreq with its ifr_hwaddr
+		_      [unix.IFNAMSIZ]byte
+		family uint16
+		addr   [22]byte
+	}
+	ifr.family = unix.ARPHRD_ETHER
+	copy(ifr.addr[:], mac)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFHWADDR, uintptr(unsafe.Pointer(&ifr))); errno != 0 {
+		return errno
 	}
 	return nil
 }

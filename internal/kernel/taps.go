@@ -61,7 +61,7 @@ func (k *Kernel) makeTaps(o model.CreateTaps) (model.Made, error) {
 	return made, err
 }
 
-// setUpTaps gives each tap its MAC, MTU and group, brings it up and plugs it into its
+// setUpTaps gives each tap its MTU and group, brings it up and plugs it into its
 // master by one message: the kernel does them in that order (do_setlink).
 func (k *Kernel) setUpTaps(o model.CreateTaps, master int, made model.Made) error {
 	if err := k.settleCarriers(made); err != nil {
@@ -74,13 +74,6 @@ func (k *Kernel) setUpTaps(o model.CreateTaps, master int, made model.Made) erro
 	ms := make([]*message, len(o.Taps))
 	for i, t := range o.Taps {
 		m := linkMessage(unix.RTM_NEWLINK, 0, made[t.Name], flags, change)
-		if t.MAC != "" {
-			mac, err := parseMAC(t.MAC)
-			if err != nil {
-				return fmt.Errorf("tap %s: %w", t.Name, err)
-			}
-			m.attr(unix.IFLA_ADDRESS, mac)
-		}
 		if t.MTU != 0 {
 			m.u32(unix.IFLA_MTU, uint32(t.MTU))
 		}

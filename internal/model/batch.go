@@ -24,18 +24,20 @@ func LinkGroup(n uint32) uint32 { return n&(1<<30-1) | 1<<30 }
 
 // DeleteLinks deletes many links, with one message by their group. Left alone, and no error: what is gone, and what is a stranger's.
 // A link is ours that has the index given. Where the index is not known, because the
-// one that made it did not live to tell, it is ours when it has the group, or is a
-// tap that never got that far: down, unplugged and in no group.
+// one that made it did not live to tell, it is ours when it has the MAC that it was made
+// with; of those made with none, what has the group, or is a tap that never got that far:
+// down, unplugged and in no group.
 type DeleteLinks struct {
 	Links     []LinkID `json:"links"`
 	LinkGroup uint32   `json:"link_group,omitempty"`
 	Kind      Kind     `json:"kind,omitempty"` // for the words only
 }
 
-// LinkID is a link and, where it is known, its index.
+// LinkID is a link and, where they are known, its index and the MAC that it was made with.
 type LinkID struct {
 	Name  string `json:"name"`
 	Index int    `json:"index,omitempty"`
+	MAC   MAC    `json:"mac,omitempty"`
 }
 
 // Made are the indexes of the links that an operation made, by their names.
@@ -109,6 +111,8 @@ func (id LinkID) Identifies(l *Link, group uint32) bool {
 		return false
 	case id.Index != 0:
 		return l.Index == id.Index
+	case id.MAC != "":
+		return l.MAC == id.MAC
 	case l.Group == group:
 		return group != 0
 	default:

@@ -57,7 +57,7 @@ func (o DeleteLink) apply(s *Snapshot) error {
 	if l == nil {
 		return nil
 	}
-	if o.Index != 0 && l.Index != o.Index {
+	if !o.Identifies(l) {
 		return refuse(o.Name, ErrNotOurs)
 	}
 	if l.Kind == Veth && l.Peer != nil {

@@ -110,10 +110,15 @@ func (o MoveRoutes) apply(s *Snapshot) error {
 			return err
 		}
 	}
+	up := n.Link(o.To).Up
 	for _, r := range o.Routes {
 		moved := r.moved(o.From, o.To)
+		there := n.hasRoute(moved)
+		if !there && !up { // fib_check_nh, ip6_route_info_create: no route by a link that is down
+			return refuse(r.Destination.String()+" dev "+o.To, ErrInvalid)
+		}
 		n.deleteRoute(r)
-		if !n.hasRoute(moved) {
+		if !there {
 			n.Routes = append(n.Routes, moved)
 		}
 	}

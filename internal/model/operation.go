@@ -32,7 +32,8 @@ type CreateBridge struct {
 }
 
 // CreateTap makes a persistent tap that its owner and group may open without
-// CAP_NET_ADMIN (TUNSETIFF, TUNSETOWNER, TUNSETGROUP, TUNSETPERSIST), not yet up.
+// CAP_NET_ADMIN (TUNSETIFF, TUNSETOWNER, TUNSETGROUP, TUNSETPERSIST), not yet up. It has its
+// MAC from the moment on that it lasts.
 type CreateTap struct {
 	Name string `json:"name"`
 	// MAC of the host's end; "" lets the kernel choose at random.
@@ -56,11 +57,21 @@ type CreateVeth struct {
 }
 
 // DeleteLink deletes a link; one that is gone already is no error. When Index is not 0 and the link of that name has
-// another one, it is a stranger's: nothing is done, and [ErrNotOurs] returned.
+// another one, it is a stranger's: nothing is done, and [ErrNotOurs] returned. Where the index is not known, because
+// the one that made the link did not live to tell, its MAC tells, which it was made with.
 type DeleteLink struct {
 	Name  string `json:"name"`
 	Index int    `json:"index,omitempty"`
+	MAC   MAC    `json:"mac,omitempty"`
 	Kind  Kind   `json:"kind,omitempty"` // for the words only
+}
+
+// Identifies tells whether l is the link that is meant.
+func (o DeleteLink) Identifies(l *Link) bool {
+	if o.Index != 0 {
+		return l.Index == o.Index
+	}
+	return o.MAC == "" || l.MAC == o.MAC
 }
 
 // MoveLink moves a link into another namespace (a name in /run/netns, or "pid:N"),

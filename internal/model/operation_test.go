@@ -13,7 +13,7 @@ func TestOperationsSurviveJSON(t *testing.T) {
 		CreateBridge{Name: "br0", MAC: "02:11:22:33:44:55", MTU: 9000},
 		CreateTap{Name: "tap0", Owner: &uid, OwnerName: "alice", VnetHeader: true},
 		CreateTaps{Taps: []CreateTap{{Name: "tap1", Owner: &uid}, {Name: "tap2"}}, Master: "br0", Up: true, LinkGroup: 1<<30 + 7},
-		DeleteLinks{Links: []LinkID{{"tap1", 8}, {"tap2", 0}}, LinkGroup: 1<<30 + 7, Kind: TapKind},
+		DeleteLinks{Links: []LinkID{{Name: "tap1", Index: 8}, {Name: "tap2", MAC: "02:00:00:00:00:02"}}, LinkGroup: 1<<30 + 7, Kind: TapKind},
 		CreateVeth{Name: "v0", Peer: Ref{"lan", "v1"}},
 		DeleteLink{Name: "br0", Index: 7, Kind: Bridged},
 		AddAddresses{Link: "br0", Addresses: []Address{{Link: "br0", Prefix: netip.MustParsePrefix("198.18.0.5/24"), Origin: DHCP, Lifetime: &Lifetime{600, 300}}}},

@@ -13,25 +13,33 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 	ns := before.Here()
 	switch op := op.(type) {
 	case model.CreateBridge:
-		return model.Operations{model.DeleteLink{Name: op.Name, Kind: model.Bridged}}
+		return model.Operations{model.DeleteLink{Name: op.Name, MAC: op.MAC, Kind: model.Bridged}}
 	case model.CreateTap:
-		return model.Operations{model.DeleteLink{Name: op.Name, Kind: model.TapKind}}
+		return model.Operations{model.DeleteLink{Name: op.Name, MAC: op.MAC, Kind: model.TapKind}}
 	case model.CreateTaps:
 		undo := model.DeleteLinks{LinkGroup: op.LinkGroup, Kind: model.TapKind}
 		for _, t := range op.Taps {
-			undo.Links = append(undo.Links, model.LinkID{Name: t.Name})
+			undo.Links = append(undo.Links, model.LinkID{Name: t.Name, MAC: t.MAC})
 		}
 		return model.Operations{undo}
 	case model.CreateVeth:
-		return model.Operations{model.DeleteLink{Name: op.Name, Kind: model.Veth}}
+		return model.Operations{model.DeleteLink{Name: op.Name, MAC: op.MAC, Kind: model.Veth}}
 	case model.DeleteLink:
 		return recreate(ns, op.Name)
 	case model.DeleteLinks:
 		return recreateAll(ns, op)
 	case model.SetUp:
-		if l := ns.Link(op.Link); l != nil && l.Up != op.Up {
-			return model.Operations{model.SetUp{Link: op.Link, Up: l.Up}}
+		l := ns.Link(op.Link)
+		if l == nil || l.Up == op.Up {
+			return nil
 		}
+		undo := model.Operations{model.SetUp{Link: op.Link, Up: l.Up}}
+		// A link that goes down loses its IPv6 addresses (addrconf_ifdown), also those that it
+		// was given while it was down.
+		if six := addresses(ns.AddressesOf(op.Link), func(a model.Address) bool { return a.Prefix.Addr().Is6() && a.Origin != model.LinkLocal }); op.Up && len(six) > 0 {
+			undo = append(undo, model.AddAddresses{Link: op.Link, Addresses: six})
+		}
+		return undo
 	case model.SetMaster:
 		if l := ns.Link(op.Link); l != nil && l.Master != op.Master {
 			return model.Operations{model.SetMaster{Link: op.Link, Master: l.Master}}

@@ -12,6 +12,10 @@ import (
 	"drawbridge/internal/model"
 )
 
+// Presence is the property of a link that is there and should not be, or the
+// other way round: what no waiting mends.
+const Presence = "presence"
+
 // Mismatch is one thing that is not as it should be.
 type Mismatch struct {
 	Object string // link, setting or machine
@@ -142,7 +146,7 @@ func (c *checker) compare(object, what, want, got string) {
 func (c *checker) link(want, got index, name string) {
 	w, g := want.links[name], got.links[name]
 	if w == nil || g == nil {
-		c.compare(name, "presence", presence(w != nil), presence(g != nil))
+		c.compare(name, Presence, presence(w != nil), presence(g != nil))
 		return
 	}
 	c.compare(name, "kind", string(w.Kind), string(g.Kind))
