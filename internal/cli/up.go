@@ -152,6 +152,9 @@ func (a *app) readFile(file, uplink string) (spec.Desired, error) {
 		fmt.Fprintln(a.err, d)
 	}
 	fileRelative(&want, file)
+	if err := readSSHKeys(&want); err != nil {
+		return spec.Desired{}, withCode(exitUsage, err)
+	}
 	if uplink != "" {
 		for i := range want.Networks {
 			if want.Networks[i].Mode == "bridged" {

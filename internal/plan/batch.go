@@ -58,7 +58,7 @@ func (b *builder) makeTaps(cables []wantedCable) {
 	owner := cables[0].ownerName
 	for _, c := range cables {
 		op.Taps = append(op.Taps, model.CreateTap{Name: c.link, MAC: portMAC(b.opt.Seed, c.link), Owner: c.owner, OwnerName: c.ownerName,
-			Group: c.group, GroupName: c.groupName, VnetHeader: c.machine != "", MTU: mtu})
+			Group: c.group, GroupName: c.groupName, VnetHeader: c.machine != "", MultiQueue: c.multiQueue, MTU: mtu})
 		if c.ownerName != owner {
 			owner = ""
 		}

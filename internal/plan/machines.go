@@ -25,7 +25,7 @@ func (b *builder) stopMachines(w *wanted) {
 		switch {
 		case want == nil:
 			gone = append(gone, name)
-		case !sameMachine(*m.Config, *want):
+		case !sameMachine(*m.Config, *want) || !want.HasAgent() && readdressed(m, *want):
 			changed = append(changed, name)
 		default:
 			b.unplugNICs(*m, *want)
@@ -45,6 +45,15 @@ func (b *builder) stop(names []string, why, whyMany string) {
 	}
 }
 
+// readdressed tells whether a NIC shall have other addresses: a guest that has no agent of
+// ours learns of them only when it starts.
+func readdressed(now *model.Machine, want model.MachineConfig) bool {
+	return slices.ContainsFunc(want.NICs, func(w model.NICConfig) bool {
+		n := nicConfig(now, w.Name)
+		return n != nil && !sameAddressing(*n, w)
+	})
+}
+
 func (b *builder) unplugNICs(m model.Machine, want model.MachineConfig) {
 	for _, now := range m.Config.NICs {
 		w := at(want.NICs, func(n model.NICConfig) bool { return n.Name == now.Name })
@@ -59,10 +68,10 @@ func (b *builder) unplugNICs(m model.Machine, want model.MachineConfig) {
 // makeCable makes the host's end of a cable.
 func (b *builder) makeCable(c wantedCable) {
 	if l := b.here().Link(c.link); l != nil {
-		if c.fits(l) {
+		if c.fits(l) && (!b.own.ownsLink(c.link) || c.queuesFit(l)) {
 			return
 		}
-		b.step(fmt.Sprintf("Delete the %s %s", kindWord(l.Kind), c.link), "It is not what the file wants now, in kind or owner, and is made anew.", model.DeleteLink{Name: c.link, Index: b.own.index(c.link), Kind: l.Kind})
+		b.step(fmt.Sprintf("Delete the %s %s", kindWord(l.Kind), c.link), "It is not what the file wants now, in kind, owner or queues, and is made anew.", model.DeleteLink{Name: c.link, Index: b.own.index(c.link), Kind: l.Kind})
 	}
 	if c.transport == model.TransportVeth {
 		b.step("Make the veth pair "+c.link, fmt.Sprintf("It stands in for a tap: %s is the host's end of the cable, %s the end that %s gets.", c.link, model.PeerName(c.link), c.machine),
@@ -153,7 +162,7 @@ func addressingWhy(nic model.NICConfig) string {
 }
 
 func startWhy(m model.MachineConfig) string {
-	vmm := map[string]string{"uml": "a Linux kernel that runs as a process of the host", "namespace": "a network namespace that plays a VM"}[m.VMM]
+	vmm := map[string]string{"uml": "a Linux kernel that runs as a process of the host", "qemu": "a whole computer, played by QEMU", "namespace": "a network namespace that plays a VM"}[m.VMM]
 	for _, n := range m.NICs {
 		if n.Link != "" {
 			return fmt.Sprintf("%s is %s. It opens %s: the wire end of %s is now a cable to its NIC %s.", m.Name, vmm, n.Link, n.Link, n.Name)

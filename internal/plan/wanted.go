@@ -109,7 +109,14 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 	if known := b.now.Machine(m.Name); known != nil && known.Config == nil {
 		b.refuse(m.Name, "a machine of that name runs already, and was not started by drawbridge", "choose another name in the file")
 	}
-	mc := model.MachineConfig{Name: m.Name, VMM: m.VMM, Memory: m.Memory, Kernel: m.Kernel, Root: m.Root, Writes: m.Writes, Restart: m.Restart, Args: m.Args}
+	mc := model.MachineConfig{Name: m.Name, VMM: m.VMM, Arch: m.Arch, Accel: m.Accel, Memory: m.Memory, Kernel: m.Kernel, Root: m.Root, Writes: m.Writes, Restart: m.Restart, Args: m.Args,
+		SSHKeys: m.SSHKeys, UserData: m.UserData, NoSeed: m.NoSeed}
+	if m.CPUs > 1 {
+		mc.CPUs = m.CPUs
+	}
+	if m.VMM == spec.QEMU && b.opt.NoTaps && len(m.NICs) > 0 {
+		b.refuse(m.Name, "a QEMU needs taps, and none can be made here", "vmm: uml does without; `drawbridge doctor`, or ls -l /dev/net/tun, tells why")
+	}
 	if mc.Restart == spec.RestartNo {
 		mc.Restart = ""
 	}
@@ -120,6 +127,10 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 		}
 		if c.transport == model.TransportTap {
 			c.owner, c.ownerName = b.user(n.Owner)
+			c.multiQueue = mc.CPUs > 1
+		}
+		if m.VMM == spec.QEMU && c.owner != nil {
+			mc.Owner = c.owner
 		}
 		w.cables = append(w.cables, c)
 		nic := model.NICConfig{Name: n.Name, MAC: n.MAC, DHCP: n.DHCP, Addresses: n.Addresses, Gateway: n.Gateway}
@@ -277,6 +288,11 @@ func (b *builder) checkCable(c wantedCable) {
 func (b *builder) heldBy(c wantedCable) bool {
 	m := b.now.Machine(c.machine)
 	return m != nil && slices.ContainsFunc(m.NICs, func(n model.MachineNIC) bool { return n.Link.Name == c.link })
+}
+
+// queuesFit tells whether a tap for a machine has one queue, or several, as it needs.
+func (c wantedCable) queuesFit(l *model.Link) bool {
+	return c.machine == "" || l.Tap == nil || l.Tap.MultiQueue == c.multiQueue
 }
 
 // fits tells whether a link can serve as the host's end of a cable as it is.

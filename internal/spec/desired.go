@@ -59,6 +59,7 @@ type HostAddressing struct {
 // The virtual machine monitors.
 const (
 	UML           = "uml"
+	QEMU          = "qemu"
 	NamespaceKind = "namespace"
 )
 
@@ -86,11 +87,17 @@ const (
 // Machine is a virtual machine that this program starts.
 type Machine struct {
 	Name string
-	// VMM is [UML] or [NamespaceKind].
+	// VMM is [UML], [QEMU] or [NamespaceKind].
 	VMM string
 	// Memory of the guest in bytes; 0 for a namespace, which has none of its own.
 	Memory int64
-	// Kernel is the path of the UML binary, "" for the one on PATH.
+	// CPUs, Arch (amd64, arm64, "" for this host's) and Accel (kvm, tcg, "" for the former
+	// where it is there) are a QEMU's.
+	CPUs  int
+	Arch  string
+	Accel string
+	// Kernel is the path of the UML binary, "" for the one on PATH; of a QEMU's kernel, ""
+	// for one of the host's.
 	Kernel string
 	// Root is [RootEmbedded], [HostfsPrefix] with a folder, or the path of an image.
 	Root string
@@ -100,8 +107,13 @@ type Machine struct {
 	Restart string
 	// Args are added to the guest kernel's command line.
 	Args []string
-	NICs []NIC
-	Pos  Pos
+	// SSHKeys are keys, or paths of files with one, and UserData is a path: what a QEMU's
+	// image is told by cloud-init, unless NoSeed.
+	SSHKeys  []string
+	UserData string
+	NoSeed   bool
+	NICs     []NIC
+	Pos      Pos
 }
 
 // NIC is a network card of a machine, and the host's end of its cable.

@@ -9,7 +9,8 @@ const (
 	kindTable    kind = iota // a mapping: names to objects
 	kindWord                 // one of the key's words
 	kindText                 // any text
-	kindTexts                // a list of texts
+	kindTexts                // a list of words
+	kindLines                // a list of texts of one line each
 	kindFlag                 // true or false
 	kindSize                 // bytes: 64M
 	kindCount                // a whole number, 1 or more

@@ -10,6 +10,9 @@ const (
 	defaultMemory = 64 << 20
 	// A distribution's first processes do not fit into what is enough for ours.
 	defaultForeignMemory = 256 << 20
+	// A kernel for real hardware, and what boots it.
+	defaultQEMUMemory  = 128 << 20
+	defaultImageMemory = 512 << 20
 	// Debian's UML 6.1 panics below; 48M is the least that worked every time.
 	leastMemory    = 32 << 20
 	tightMemory    = 48 << 20
@@ -20,6 +23,10 @@ const (
 // machine reads an entry, which is one machine or, with count:, many.
 func (b *builder) machine(e entry) {
 	count, counted := e.fields.get("count")
+	if counted && !count.bad && count.count > maxCount {
+		b.errorf(count.at, CodeUnfit, "make it two entries, on two networks", "%d of them are more than the %d that one entry makes", count.count, maxCount)
+		count.bad = true
+	}
 	names := b.machineNames(e, counted && !count.bad, count.count)
 	m := b.oneMachine(names[0], e)
 	if len(names) > 1 {
@@ -41,6 +48,7 @@ func (b *builder) oneMachine(name string, e entry) Machine {
 	m.Kernel = e.fields["kernel"].text
 	b.root(&m, e)
 	b.memory(&m, e)
+	b.qemu(&m, e, known)
 	if restart, given := e.fields.get("restart"); given && !restart.bad {
 		m.Restart = restart.text
 	}
@@ -59,12 +67,21 @@ func (b *builder) oneMachine(name string, e entry) Machine {
 	for _, nic := range e.fields["nics"].entries {
 		m.NICs = append(m.NICs, b.nic(m, nic))
 	}
+	if m.VMM == QEMU {
+		b.qemuNICs(m, e)
+	}
 	return m
 }
 
 func (b *builder) memory(m *Machine, e entry) {
 	m.Memory = defaultMemory
-	if m.Root != RootEmbedded {
+	foreign := m.Root != RootEmbedded
+	switch {
+	case m.VMM == QEMU && foreign:
+		m.Memory = defaultImageMemory
+	case m.VMM == QEMU:
+		m.Memory = defaultQEMUMemory
+	case foreign:
 		m.Memory = defaultForeignMemory
 	}
 	v, given := e.fields.get("memory")

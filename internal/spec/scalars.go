@@ -110,8 +110,6 @@ func parseCount(s string) (n int, problem, hint string) {
 		return 0, "not a whole number: " + quote(s), "for example 20"
 	case n < 1:
 		return 0, s + " of them is none", "leave the entry out, or write 1"
-	case n > maxCount:
-		return 0, fmt.Sprintf("%d of them are more than the %d that one entry makes", n, maxCount), "make it two entries, on two networks"
 	}
 	return n, "", ""
 }

@@ -149,6 +149,8 @@ func (k *key) values() members {
 	case kindWord:
 	case kindTexts:
 		forms = append(forms, members{{"type", "array"}, {"items", text(`^\S+$`)}})
+	case kindLines:
+		forms = append(forms, members{{"type", "array"}, {"items", text(textPattern)}})
 	case kindFlag:
 		forms = append(forms, members{{"type", "boolean"}})
 	case kindSize:
@@ -259,6 +261,8 @@ func (k *key) shape() string {
 	case kindWord:
 	case kindTexts:
 		out = append(out, "a list of words")
+	case kindLines:
+		out = append(out, "a list of lines")
 	case kindFlag:
 		out = append(out, "`true` or `false`")
 	case kindPrefixes:

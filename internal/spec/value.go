@@ -60,7 +60,9 @@ func (p *parser) value(k *key, n *yaml.Node, a at) value {
 	case kindTable:
 		v.entries = p.table(k, n, a)
 	case kindTexts:
-		v.texts, v.bad = p.texts(n, a)
+		v.texts, v.bad = p.texts(n, a, " \t\n\x00")
+	case kindLines:
+		v.texts, v.bad = p.texts(n, a, "\n\x00")
 	case kindPrefixes:
 		p.prefixes(k, n, &v)
 	case kindFlag:
@@ -194,9 +196,14 @@ func isText(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!str"
 }
 
-func (p *parser) texts(n *yaml.Node, a at) (out []placedText, bad bool) {
+// texts reads a list of texts without the characters of not.
+func (p *parser) texts(n *yaml.Node, a at, not string) (out []placedText, bad bool) {
+	what, hint := "word", "make it items of their own"
+	if !strings.Contains(not, " ") {
+		what, hint = "line", "write it as one line"
+	}
 	if n.Kind != yaml.SequenceNode {
-		p.errorf(a, CodeType, "write it as a list: [one, two]", "a list of words belongs here, not %s", describe(n))
+		p.errorf(a, CodeType, "write it as a list: [one, two]", "a list of %ss belongs here, not %s", what, describe(n))
 		return nil, true
 	}
 	for i, c := range n.Content {
@@ -206,10 +213,10 @@ func (p *parser) texts(n *yaml.Node, a at) (out []placedText, bad bool) {
 		case !ok:
 			return nil, true
 		case !isText(c):
-			p.errorf(here, CodeType, "put it in quotes if it is meant", "a word belongs here, not %s", describe(c))
+			p.errorf(here, CodeType, "put it in quotes if it is meant", "a %s belongs here, not %s", what, describe(c))
 			bad = true
-		case c.Value == "" || strings.ContainsAny(c.Value, " \t\n\x00"):
-			p.errorf(here, CodeValue, "make it items of their own", "%s is not one word", quote(c.Value))
+		case strings.TrimSpace(c.Value) == "" || strings.ContainsAny(c.Value, not):
+			p.errorf(here, CodeValue, hint, "%s is not one %s", quote(c.Value), what)
 			bad = true
 		default:
 			out = append(out, placedText{here, c.Value})
