@@ -11,6 +11,7 @@ type StartMachines struct {
 // StopMachines stops many machines at once. What is gone already is no error.
 type StopMachines struct {
 	Machines []string `json:"machines"`
+	VMM      string   `json:"vmm,omitempty"` // of all of them; as in StopMachine
 }
 
 // Op implements [Operation].
@@ -45,7 +46,7 @@ func (o StartMachines) apply(s *Snapshot) error {
 
 func (o StopMachines) apply(s *Snapshot) error {
 	for _, name := range o.Machines {
-		if err := (StopMachine{name}).apply(s); err != nil {
+		if err := (StopMachine{Name: name}).apply(s); err != nil {
 			return err
 		}
 	}

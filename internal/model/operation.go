@@ -190,18 +190,22 @@ type StartMachine struct {
 // Its taps are left free, with their offloads reset.
 type StopMachine struct {
 	Name string `json:"name"`
+	// VMM of the machine, for the words of its command only; "" is a UML.
+	VMM string `json:"vmm,omitempty"`
 }
 
 // PlugNIC cables a NIC of a running machine to NIC.Link.
 type PlugNIC struct {
 	Machine string    `json:"machine"`
 	NIC     NICConfig `json:"nic"`
+	VMM     string    `json:"vmm,omitempty"` // as in StopMachine
 }
 
 // UnplugNIC takes the cable off a NIC of a running machine.
 type UnplugNIC struct {
 	Machine string `json:"machine"`
 	NIC     string `json:"nic"`
+	VMM     string `json:"vmm,omitempty"` // as in StopMachine
 }
 
 // ConfigureNIC tells a running guest the addresses of a NIC.

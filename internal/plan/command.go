@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/spec"
 )
 
 // Style is the tools that a command is written for.
@@ -121,6 +122,9 @@ func addressCommands(op model.Operation) []string {
 
 // machineCommands start the page's own User-Mode Linux, or what stands in for it.
 func machineCommands(op model.Operation, style Style) []string {
+	if cmds := qemuCommands(op); cmds != nil {
+		return cmds
+	}
 	switch op := op.(type) {
 	case model.StartMachine:
 		return []string{startCommand(op.Machine, style)}
@@ -149,8 +153,11 @@ func machineCommands(op model.Operation, style Style) []string {
 }
 
 func startCommand(m model.MachineConfig, style Style) string {
-	if m.VMM == "namespace" {
+	switch m.VMM {
+	case spec.NamespaceKind:
 		return "ip netns add " + m.Name
+	case spec.QEMU:
+		return qemuCommand(m)
 	}
 	words := []string{"linux.uml", "umid=" + m.Name}
 	if m.Memory != 0 {

@@ -98,7 +98,7 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 func inverseForMachine(op model.Operation, before *model.Snapshot) model.Operations {
 	switch op := op.(type) {
 	case model.StartMachine:
-		return model.Operations{model.StopMachine{Name: op.Machine.Name}}
+		return model.Operations{model.StopMachine{Name: op.Machine.Name, VMM: vmmWord(op.Machine.VMM)}}
 	case model.StopMachine:
 		if m := before.Machine(op.Name); m != nil && m.Config != nil {
 			return model.Operations{model.StartMachine{Machine: *m.Config}}
@@ -114,10 +114,10 @@ func inverseForMachine(op model.Operation, before *model.Snapshot) model.Operati
 		}
 		return model.Operations{again}
 	case model.PlugNIC:
-		return model.Operations{model.UnplugNIC{Machine: op.Machine, NIC: op.NIC.Name}}
+		return model.Operations{model.UnplugNIC{Machine: op.Machine, NIC: op.NIC.Name, VMM: op.VMM}}
 	case model.UnplugNIC:
 		if nic := nicConfig(before.Machine(op.Machine), op.NIC); nic != nil {
-			return model.Operations{model.PlugNIC{Machine: op.Machine, NIC: *nic}}
+			return model.Operations{model.PlugNIC{Machine: op.Machine, NIC: *nic, VMM: op.VMM}}
 		}
 	case model.ConfigureNIC:
 		if nic := nicConfig(before.Machine(op.Machine), op.NIC.Name); nic != nil {

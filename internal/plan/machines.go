@@ -2,9 +2,11 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/spec"
 )
 
 // together is how many machines are started or stopped as one step: each fewer is a step
@@ -36,13 +38,29 @@ func (b *builder) stopMachines(w *wanted) {
 }
 
 func (b *builder) stop(names []string, why, whyMany string) {
-	if len(names) >= together {
-		b.step(fmt.Sprintf("Stop %d machines: %s", len(names), shortRuns(names)), whyMany, model.StopMachines{Machines: names})
-		return
-	}
+	of := map[string][]string{}
 	for _, name := range names {
-		b.step("Stop the machine "+name, why, model.StopMachine{Name: name})
+		vmm := vmmWord(b.now.Machine(name).VMM)
+		of[vmm] = append(of[vmm], name)
 	}
+	for _, vmm := range slices.Sorted(maps.Keys(of)) {
+		names := of[vmm]
+		if len(names) >= together {
+			b.step(fmt.Sprintf("Stop %d machines: %s", len(names), shortRuns(names)), whyMany, model.StopMachines{Machines: names, VMM: vmm})
+			continue
+		}
+		for _, name := range names {
+			b.step("Stop the machine "+name, why, model.StopMachine{Name: name, VMM: vmm})
+		}
+	}
+}
+
+// vmmWord is whose words a machine's commands are in.
+func vmmWord(vmm string) string {
+	if vmm == spec.QEMU {
+		return vmm
+	}
+	return ""
 }
 
 // readdressed tells whether a NIC shall have other addresses: a guest that has no agent of
@@ -61,7 +79,7 @@ func (b *builder) unplugNICs(m model.Machine, want model.MachineConfig) {
 			continue
 		}
 		b.step(fmt.Sprintf("Unplug %s of %s", now.Name, m.Name), fmt.Sprintf("Its cable to %s is no longer wanted.", now.Link),
-			model.UnplugNIC{Machine: m.Name, NIC: now.Name})
+			model.UnplugNIC{Machine: m.Name, NIC: now.Name, VMM: vmmWord(m.VMM)})
 	}
 }
 
@@ -142,7 +160,7 @@ func (b *builder) plugNICs(want model.MachineConfig) {
 		case nic.Link != "" && (now == nil || now.Link == ""):
 			b.step(fmt.Sprintf("Plug %s of %s into %s", nic.Name, want.Name, nic.Link),
 				fmt.Sprintf("%s and %s become the two ends of one cable, a virtual Ethernet of their own.", nic.Link, nic.Name),
-				model.PlugNIC{Machine: want.Name, NIC: nic})
+				model.PlugNIC{Machine: want.Name, NIC: nic, VMM: vmmWord(want.VMM)})
 		case now != nil && !sameAddressing(*now, nic):
 			b.step(fmt.Sprintf("Give %s of %s its new addresses", nic.Name, want.Name), addressingWhy(nic),
 				model.ConfigureNIC{Machine: want.Name, NIC: nic})
