@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,13 +23,15 @@ import (
 func newMachineCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "machine",
-		Short: "Virtual machines: list, stop, console",
+		Short: "Virtual machines: start, stop, list, console, plug, unplug",
 		Long: `The virtual machines of this namespace. A machine runs in the background, in a session
 of its own, until it is stopped: neither a lost login nor Ctrl-C ends it.`,
 		Example: `  drawbridge machine list
-  drawbridge machine console web`,
+  drawbridge machine console web
+  drawbridge machine unplug web eth1`,
 	}
-	cmd.AddCommand(newMachineListCommand(a), newMachineStopCommand(a), newMachineConsoleCommand(a))
+	cmd.AddCommand(newMachineStartCommand(a), newMachineStopCommand(a), newMachineListCommand(a), newMachineConsoleCommand(a),
+		newMachinePlugCommand(a), newMachineUnplugCommand(a))
 	return cmd
 }
 
@@ -89,7 +90,7 @@ func printMachines(w io.Writer, list []model.Machine, why func(string) string) e
 		if m.PID != 0 {
 			pid = fmt.Sprint(m.PID)
 		}
-		head := fmt.Sprintf("%s\t%s\t%s\t%s", m.Name, m.VMM, m.State, pid)
+		head := fmt.Sprintf("%s\t%s\t%s\t%s", m.Name, vmmText(m.VMM, m.Accel), m.State, pid)
 		if len(m.NICs) == 0 {
 			fmt.Fprintf(t, "%s\t\t\t\t\n", head)
 		}
@@ -113,38 +114,20 @@ func printMachines(w io.Writer, list []model.Machine, why func(string) string) e
 	return nil
 }
 
+// vmmText is a machine's VMM, and what carries out its instructions where that is a question.
+func vmmText(vmm, accel string) string {
+	if accel == "" {
+		return vmm
+	}
+	return vmm + " (" + accel + ")"
+}
+
 func insideAddresses(m model.Machine, nic string) string {
 	if m.Inside == nil {
 		return ""
 	}
 	addresses := slices.DeleteFunc(m.Inside.AddressesOf(nic), func(x model.Address) bool { return x.Origin == model.LinkLocal })
 	return model.SplitAddresses(addresses)
-}
-
-func newMachineStopCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "stop NAME...",
-		Short: "Stop machines, and leave nothing of them over",
-		Long: `Stop machines: the guest is asked first, then the VMM, then the processes are killed. Their
-taps are left free, with their offloads reset. A machine that had ended by itself is
-cleaned up.
-
-Exit codes: 0 done; 1 failed, there is no such machine; 2 bad usage.`,
-		Example: "  drawbridge machine stop web",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, names []string) error {
-			s, err := a.open()
-			if err != nil {
-				return err
-			}
-			defer s.close()
-			var errs []error
-			for _, name := range names {
-				errs = append(errs, s.machines.Do(cmd.Context(), model.StopMachine{Name: name}))
-			}
-			return errors.Join(errs...)
-		},
-	}
 }
 
 func newMachineConsoleCommand(a *app) *cobra.Command {

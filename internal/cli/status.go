@@ -74,8 +74,10 @@ type portStatus struct {
 }
 
 type machineStatus struct {
-	Name  string      `json:"name"`
-	VMM   string      `json:"vmm"`
+	Name string `json:"name"`
+	VMM  string `json:"vmm"`
+	// Accel is kvm or tcg, of a QEMU.
+	Accel string      `json:"accel,omitempty"`
 	State string      `json:"state"`
 	PID   int         `json:"pid,omitempty"`
 	NICs  []nicStatus `json:"nics"`
@@ -157,7 +159,7 @@ func statusOf(snap model.Snapshot, owned plan.Owned) status {
 		st.Bridges = append(st.Bridges, b)
 	}
 	for _, m := range snap.Machines {
-		ms := machineStatus{Name: m.Name, VMM: m.VMM, State: m.State, PID: m.PID, NICs: []nicStatus{}}
+		ms := machineStatus{Name: m.Name, VMM: m.VMM, Accel: m.Accel, State: m.State, PID: m.PID, NICs: []nicStatus{}}
 		for _, n := range m.NICs {
 			nic := nicStatus{Name: n.Name, MAC: n.MAC, Link: n.Link.Name, Addresses: []netip.Prefix{}}
 			if m.Inside != nil {
@@ -232,7 +234,7 @@ func (a *app) printStatus(st status) {
 		fmt.Fprintf(w, "%s\t%s\n", g.Link, groupsWords(g))
 	}
 	for _, m := range st.Machines {
-		fmt.Fprintf(w, "%s\t%s\t%s\t\n", m.Name, m.VMM, m.State)
+		fmt.Fprintf(w, "%s\t%s\t%s\t\n", m.Name, vmmText(m.VMM, m.Accel), m.State)
 		for _, n := range m.NICs {
 			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", n.Name, orDash(n.Link), n.MAC, joinPrefixes(n.Addresses))
 		}
