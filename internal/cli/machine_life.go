@@ -48,7 +48,10 @@ func (a *app) startMachines(ctx context.Context, names []string, file string) er
 	if err := s.store.Lock(); err != nil {
 		return err
 	}
-	if s.store.Interrupted() {
+	switch interrupted, err := s.store.Interrupted(); {
+	case err != nil:
+		return err
+	case interrupted:
 		return errors.New("an earlier change was interrupted\n  hint: drawbridge recover")
 	}
 	all, err := s.plan(ctx, want)
