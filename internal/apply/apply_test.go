@@ -40,7 +40,8 @@ func pageHost() model.Snapshot {
 func bridged() spec.Desired {
 	return spec.Desired{
 		Networks: []spec.Network{{Name: "lan", Mode: "bridged", Bridge: "br0", Uplink: "auto", Host: spec.HostAddressing{Mode: "move"}}},
-		Machines: []spec.Machine{{Name: "web", VMM: "uml", NICs: []spec.NIC{{Name: "eth1", Network: "lan", Tap: "tap0", DHCP: true, Cabled: true}}}},
+		Machines: []spec.Machine{{Name: "web", VMM: "uml", NICs: []spec.NIC{{Name: "eth1", Network: "lan", Tap: "tap0", DHCP: true, Cabled: true,
+			Security: spec.Security{Level: model.SecurityStrict, Isolated: true}}}}},
 	}
 }
 

@@ -209,10 +209,10 @@ func faultWish(down bool) spec.Desired {
 	}
 	want := spec.Desired{
 		Networks: []spec.Network{{Name: "lan", Mode: "bridged", Bridge: "br0", Uplink: "eth0", Host: spec.HostAddressing{Mode: "move"}}},
-		Taps:     []spec.Tap{{Name: "tap0", Network: "lan"}},
+		Taps:     []spec.Tap{{Name: "tap0", Network: "lan", MAC: "02:00:00:00:00:09", DHCP: true, Security: spec.Security{Level: model.SecurityStrict, Isolated: true}}},
 	}
 	for i := range 5 { // as many as are made together
-		want.Taps = append(want.Taps, spec.Tap{Name: fmt.Sprint("plain", i)})
+		want.Taps = append(want.Taps, spec.Tap{Name: fmt.Sprint("plain", i), Security: spec.Security{Level: model.SecurityOff, Rate: 1e9}})
 	}
 	return want
 }

@@ -16,6 +16,7 @@ type planOptions struct {
 	file     string
 	uplink   string
 	classic  bool
+	full     bool
 	json     bool
 	detailed bool
 	looks    looks
@@ -34,12 +35,14 @@ would cut off a login; 2 bad usage or a bad file; with --detailed-exitcode 5 whe
 there are changes.`,
 		Example: `  drawbridge plan
   drawbridge plan --classic        # the same in brctl and tunctl
+  drawbridge plan --full           # also the rules that secure a port
   drawbridge plan lab.yaml --json`,
 		Args: fileArgument(&o.file),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.showPlan(cmd.Context(), o) },
 	}
 	cmd.Flags().StringVar(&o.uplink, "uplink", "", "use the interface `IF` as the uplink of every bridged network")
 	cmd.Flags().BoolVar(&o.classic, "classic", false, "write the commands for brctl, tunctl, ifconfig and route")
+	cmd.Flags().BoolVar(&o.full, "full", false, "show commands of many lines whole: the rules of port security")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the plan as JSON")
 	o.looks.flags(cmd)
 	cmd.Flags().BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 5 when there are changes")
@@ -73,7 +76,7 @@ func (a *app) showPlan(ctx context.Context, o planOptions) error {
 		if o.classic {
 			style = plan.Classic
 		}
-		printPlan(a.out, p, style)
+		printPlan(a.out, p, style, o.full)
 		printFindings(a.out, ahead.found)
 	}
 	if err := refusal(ahead.found); err != nil {
@@ -86,7 +89,7 @@ func (a *app) showPlan(ctx context.Context, o planOptions) error {
 }
 
 // printPlan writes a plan for a person.
-func printPlan(w io.Writer, p plan.Plan, style plan.Style) {
+func printPlan(w io.Writer, p plan.Plan, style plan.Style, full bool) {
 	if len(p.Steps) == 0 {
 		fmt.Fprintln(w, "nothing to do: everything is as wanted")
 	}
@@ -99,7 +102,15 @@ func printPlan(w io.Writer, p plan.Plan, style plan.Style) {
 			fmt.Fprintln(w, "     "+line)
 		}
 		for _, c := range st.Commands(style) {
-			fmt.Fprintln(w, "   $ "+c)
+			first, rest, long := strings.Cut(c, "\n")
+			fmt.Fprintln(w, "   $ "+first)
+			switch {
+			case !long:
+			case full:
+				fmt.Fprintln(w, "     "+strings.ReplaceAll(rest, "\n", "\n     "))
+			default:
+				fmt.Fprintf(w, "     ... %d lines: --full shows them\n", strings.Count(rest, "\n"))
+			}
 		}
 	}
 	for _, n := range p.Notes {

@@ -256,7 +256,7 @@ func (a *app) confirm(p plan.Plan, o upOptions) error {
 	if !isTerminal(a.in) {
 		return withCode(exitUsage, errors.New("this changes the host, and there is no terminal to ask on\n  hint: look at 'drawbridge plan', then give --yes"))
 	}
-	printPlan(a.err, p, plan.Modern)
+	printPlan(a.err, p, plan.Modern, false)
 	fmt.Fprintf(a.err, "\nDo this? [y/N] ")
 	answer, _ := bufio.NewReader(a.in).ReadString('\n')
 	switch strings.ToLower(strings.TrimSpace(answer)) {

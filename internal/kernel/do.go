@@ -80,6 +80,8 @@ func (k *Kernel) carryOut(ctx context.Context, op model.Operation) (made model.M
 		err = k.solicitRouters(ctx, o)
 	case model.RenewAddresses:
 		err = k.renewAddresses(ctx, o)
+	case model.SecurePorts, model.FreePorts, model.SetIsolated:
+		err = k.changePorts(ctx, op)
 	case model.WaitUp:
 		err = k.waitUp(ctx, o)
 	case model.RedirectIngress:

@@ -29,6 +29,7 @@ type Kernel struct {
 	bell *conn
 
 	mu           sync.Mutex
+	nf           *conn                  // nf_tables, opened when it is needed
 	redirections map[string]redirection // by the link whose frames they take
 }
 
@@ -98,12 +99,12 @@ func (k *Kernel) Close() error {
 	for from := range k.redirections {
 		errs = append(errs, k.endRedirect(from))
 	}
-	for _, c := range []*conn{k.rt, k.bell} {
+	for _, c := range []*conn{k.rt, k.bell, k.nf} {
 		if c != nil {
 			errs = append(errs, c.close())
 		}
 	}
-	k.rt, k.bell = nil, nil
+	k.rt, k.bell, k.nf = nil, nil, nil
 	return errors.Join(append(errs, k.ns.Close())...)
 }
 

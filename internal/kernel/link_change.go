@@ -159,10 +159,11 @@ func (k *Kernel) deleteLink(o model.DeleteLink) error {
 	}
 	// By index: between the look and the deed, another link may get the name.
 	err = k.rt.do(linkMessage(unix.RTM_DELLINK, 0, l.Index, 0, 0))
-	if isErrno(err, unix.ENODEV) {
-		return nil
+	if err != nil && !isErrno(err, unix.ENODEV) {
+		return refusal(o.Name, err)
 	}
-	return refusal(o.Name, err)
+	k.freeGone(o.Name)
+	return nil
 }
 
 // changeLink sends one RTM_NEWLINK to an existing link.
@@ -187,12 +188,16 @@ func (k *Kernel) moveLink(o model.MoveLink) error {
 	if fd < 0 {
 		return fmt.Errorf("%s: %w: no namespace to move it to", o.Link, model.ErrInvalid)
 	}
-	return k.changeLink(o.Link, 0, 0, func(m *message) {
+	err = k.changeLink(o.Link, 0, 0, func(m *message) {
 		m.u32(unix.IFLA_NET_NS_FD, uint32(fd))
 		if o.NewName != "" {
 			m.str(unix.IFLA_IFNAME, o.NewName)
 		}
 	})
+	if err == nil {
+		k.freeGone(o.Link)
+	}
+	return err
 }
 
 func (k *Kernel) setUp(o model.SetUp) error {

@@ -145,6 +145,8 @@ type reading struct {
 	drivers    map[string]string
 	names      map[int]string
 	accounts   accounts
+	secured    []model.PortSecurity
+	unseen     bool // secured could not be read
 	// complete: every index that is named belongs to a link that was read.
 	complete bool
 }
@@ -216,7 +218,8 @@ func (r *reading) readBeside(ctx context.Context) (err error) {
 		r.drivers, r.wireless = k.hardware(ctx, r.links)
 	}
 	r.far = k.resolveFar(r.links, r.view)
-	return nil
+	r.secured, r.unseen, err = k.security(ctx)
+	return err
 }
 
 // name finds a link's name; what was not read makes the reading incomplete.
@@ -232,7 +235,7 @@ func (r *reading) name(index int) string {
 }
 
 func (r *reading) namespace() model.Namespace {
-	n := model.Namespace{Name: r.view.self, Rules: r.rules, Settings: r.settings}
+	n := model.Namespace{Name: r.view.self, Rules: r.rules, Settings: r.settings, Secured: r.secured, SecurityUnseen: r.unseen}
 	r.complete = true
 	n.Links = make([]model.Link, 0, len(r.links))
 	for i := range r.links {

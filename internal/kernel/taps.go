@@ -157,6 +157,11 @@ func (k *Kernel) deleteLinks(ctx context.Context, o model.DeleteLinks) error {
 	if err := k.rt.do(m); err != nil && !isErrno(err, unix.ENODEV, unix.ESRCH) {
 		return refusal(fmt.Sprintf("links of group %d", group), err)
 	}
+	var gone []string
+	for _, l := range ours {
+		gone = append(gone, l.Name)
+	}
+	k.freeGone(gone...)
 	return nil
 }
 

@@ -131,6 +131,7 @@ func (n *Namespace) dropLinks(gone map[string]bool) {
 		}
 	}
 	n.dropL3(gone)
+	n.dropSecurity(gone)
 	maps.DeleteFunc(n.Settings, func(path, _ string) bool { return gone[linkOfSetting(path)] })
 	n.FDB = slices.DeleteFunc(n.FDB, func(f FDBEntry) bool { return gone[f.Link] || gone[f.Master] })
 }

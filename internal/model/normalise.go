@@ -18,7 +18,8 @@ import (
 //   - routes: table local, fe80::/64 and ff00::/8, the time left to them, the metric 1023
 //     at which a moved RA default route waits for the kernel's own (see MoveRoutes);
 //   - neighbours and forwarding entries that were learned or are the kernel's own;
-//   - settings of a link that are as conf/default says.
+//   - settings of a link that are as conf/default says;
+//   - of secured ports: what was learned and dropped.
 //
 // Written in one way: IPv6 addresses by number (the kernel's order has a meaning for
 // ties of source address selection only), IPv4 primaries before secondaries, and
@@ -38,6 +39,10 @@ func (n Namespace) Normalised() Namespace {
 	}
 	n.Neighbours = slices.DeleteFunc(n.Neighbours, func(nb Neighbour) bool { return nb.State != "permanent" && !nb.Proxy })
 	n.FDB = slices.DeleteFunc(n.FDB, n.ownFDB)
+	for i, p := range n.Secured {
+		n.Secured[i] = p.Wish()
+		n.Secured[i].Altered = p.Altered
+	}
 	n.normaliseSettings()
 	n.Sort()
 	slices.SortStableFunc(n.Addresses, compareNormalised)
@@ -169,5 +174,8 @@ func (n *Namespace) emptyToNil() {
 	}
 	if len(n.Settings) == 0 {
 		n.Settings = nil
+	}
+	if len(n.Secured) == 0 {
+		n.Secured = nil
 	}
 }

@@ -47,7 +47,7 @@ func TestEveryOperationTypeIsRegistered(t *testing.T) {
 			t.Errorf("%s is registered as %s", op.Op(), name)
 		}
 	}
-	if len(operationTypes) != 36 {
+	if len(operationTypes) != 39 {
 		t.Errorf("%d operations are registered; count them again", len(operationTypes))
 	}
 }

@@ -72,6 +72,11 @@ type Namespace struct {
 	// Settings are the sysctls below /proc/sys/net that matter here, by path:
 	// "ipv4/ip_forward", "ipv4/conf/eth0/rp_filter". Values as the kernel prints them.
 	Settings map[string]string `json:"settings,omitempty"`
+	// Secured are the links whose wire ends may not send what they like.
+	Secured []PortSecurity `json:"secured,omitempty"`
+	// SecurityUnseen: who observed may not see that (CAP_NET_ADMIN), or the kernel has
+	// no nftables.
+	SecurityUnseen bool `json:"security_unseen,omitempty"`
 }
 
 // Container is what the processes of a namespace are, as their control group and host
@@ -214,6 +219,7 @@ func (n *Namespace) Sort() {
 	slices.SortFunc(n.Neighbours, func(a, b Neighbour) int {
 		return cmp.Or(NaturalCompare(a.Link, b.Link), a.Address.Compare(b.Address))
 	})
+	slices.SortFunc(n.Secured, func(a, b PortSecurity) int { return NaturalCompare(a.Link, b.Link) })
 	slices.SortFunc(n.FDB, func(a, b FDBEntry) int {
 		return cmp.Or(NaturalCompare(a.Link, b.Link), cmp.Compare(a.MAC, b.MAC), cmp.Compare(a.VLAN, b.VLAN), cmp.Compare(a.Master, b.Master), a.Remote.Compare(b.Remote))
 	})

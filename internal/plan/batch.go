@@ -129,7 +129,7 @@ func recreateAll(ns *model.Namespace, op model.DeleteLinks) model.Operations {
 	}
 	var taps []*model.CreateTaps
 	byKind := map[kind]*model.CreateTaps{}
-	var others, addresses model.Operations
+	var others, addresses, isolation model.Operations
 	for i := range ns.Links {
 		l := &ns.Links[i]
 		if id, listed := ids[l.Name]; !listed || !id.Identifies(l, op.LinkGroup) {
@@ -145,6 +145,7 @@ func recreateAll(ns *model.Namespace, op model.DeleteLinks) model.Operations {
 			taps = append(taps, byKind[k])
 		}
 		byKind[k].Taps = append(byKind[k].Taps, tapLike(l))
+		isolation = append(isolation, reisolate(l)...)
 	}
 	addressed := map[string]bool{}
 	for _, a := range ns.Addresses {
@@ -157,7 +158,7 @@ func recreateAll(ns *model.Namespace, op model.DeleteLinks) model.Operations {
 	for _, t := range taps {
 		ops = append(ops, *t)
 	}
-	return slices.Concat(ops, others, addresses)
+	return slices.Concat(ops, others, addresses, isolation, securityAgain(ns, op.Names()...))
 }
 
 // checkPorts refuses more ports than a bridge takes: its uplink, the cables of the

@@ -93,11 +93,10 @@ func Commands(op model.Operation, style Style) []string {
 	if cmds := batchCommands(op, style); cmds != nil {
 		return cmds
 	}
-	if cmds := followCommands(op); cmds != nil {
-		return cmds
-	}
-	if cmds := addressCommands(op); cmds != nil {
-		return cmds
+	for _, of := range []func(model.Operation) []string{securityCommands, followCommands, addressCommands} {
+		if cmds := of(op); cmds != nil {
+			return cmds
+		}
 	}
 	return machineCommands(op, style)
 }

@@ -17,6 +17,9 @@ import (
 func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, error) {
 	now = now.Clone()
 	now.Machines = slices.DeleteFunc(now.Machines, func(m model.Machine) bool { return m.Config != nil && !m.Lives() })
+	if now.Here().SecurityUnseen { // then what we made is the best that is known
+		now.Here().Secured = slices.Clone(own.Secured)
+	}
 	b := newBuilder(now, own, opt)
 	w := b.resolve(want)
 	if len(b.fails) > 0 {
@@ -27,6 +30,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	b.releaseUplinks(w)
 	b.dropLinks(w)
 	b.restoreTouched(w)
+	b.freePorts(w)
 	for _, wb := range w.bridges {
 		b.makeBridge(wb)
 	}
@@ -34,15 +38,19 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	for _, c := range single {
 		b.makeCable(c)
 	}
+	b.securePorts(single)
 	for _, wb := range w.bridges {
 		b.connectBridge(wb)
 	}
 	for _, cables := range batches {
 		b.makeTaps(cables)
+		b.securePorts(cables)
+		b.isolate(cables)
 	}
 	for _, c := range single {
 		b.plugCable(c)
 	}
+	b.isolate(single)
 	b.runMachines(w.machines)
 	if w.empty() {
 		b.restoreSettings()
@@ -141,6 +149,9 @@ func (b *builder) restoreTouched(w *wanted) {
 		}
 		if t.MTU != 0 && l.MTU != t.MTU {
 			b.step(fmt.Sprintf("Set the MTU of %s back to %d", t.Name, t.MTU), "It is not ours, and was so before.", model.SetMTU{Link: t.Name, MTU: t.MTU})
+		}
+		if l := b.here().Link(t.Name); l.Port != nil && l.Master == t.Master && l.Port.Isolated != t.Isolated {
+			b.setIsolated([]string{t.Name}, t.Isolated)
 		}
 		if l := b.here().Link(t.Name); l.Up && !t.Up {
 			b.step(fmt.Sprintf("Take %s down again", t.Name), "It is not ours, and was down before.", model.SetUp{Link: t.Name})

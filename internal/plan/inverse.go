@@ -42,7 +42,7 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		return undo
 	case model.SetMaster:
 		if l := ns.Link(op.Link); l != nil && l.Master != op.Master {
-			return model.Operations{model.SetMaster{Link: op.Link, Master: l.Master}}
+			return append(model.Operations{model.SetMaster{Link: op.Link, Master: l.Master}}, reisolate(l)...)
 		}
 	case model.SetMAC:
 		if l := ns.Link(op.Link); l != nil && l.MAC != op.MAC {
@@ -83,6 +83,8 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		return model.Operations{model.LeaveGroups(op)}
 	case model.LeaveGroups:
 		return model.Operations{model.JoinGroups(op)}
+	case model.SecurePorts, model.FreePorts, model.SetIsolated:
+		return inverseForPort(op, ns)
 	case model.RedirectIngress:
 		return model.Operations{model.EndRedirect{From: op.From}}
 	case model.SetSetting:
@@ -135,14 +137,14 @@ func recreate(ns *model.Namespace, name string) model.Operations {
 	}
 	if l.Kind == model.TapKind && l.Group != 0 { // what is made alone is in no group
 		again := model.CreateTaps{Taps: []model.CreateTap{tapLike(l)}, Master: l.Master, Up: l.Up, LinkGroup: l.Group}
-		return append(model.Operations{again}, readdress(ns, name)...)
+		return slices.Concat(model.Operations{again}, reisolate(l), readdress(ns, name), securityAgain(ns, name))
 	}
 	var ops model.Operations
 	switch l.Kind {
 	case model.Bridged:
 		ops = append(ops, model.CreateBridge{Name: name, MAC: l.MAC, MTU: l.MTU})
 		for _, p := range ns.Ports(name) {
-			ops = append(ops, model.SetMaster{Link: p.Name, Master: name})
+			ops = append(append(ops, model.SetMaster{Link: p.Name, Master: name}), reisolate(&p)...)
 		}
 	case model.TapKind:
 		ops = append(ops, tapLike(l))
@@ -152,12 +154,12 @@ func recreate(ns *model.Namespace, name string) model.Operations {
 		return nil
 	}
 	if l.Master != "" {
-		ops = append(ops, model.SetMaster{Link: name, Master: l.Master})
+		ops = append(append(ops, model.SetMaster{Link: name, Master: l.Master}), reisolate(l)...)
 	}
 	if l.Up && l.Kind != model.Bridged {
 		ops = append(ops, model.SetUp{Link: name, Up: true})
 	}
-	return append(ops, readdress(ns, name)...)
+	return slices.Concat(ops, readdress(ns, name), securityAgain(ns, name))
 }
 
 func readdress(ns *model.Namespace, link string) model.Operations {

@@ -24,6 +24,8 @@ type Owned struct {
 	Settings map[string]string `json:"settings,omitempty"`
 	// Rules that were added for a bridge, as twins of those that name its uplink.
 	Rules []model.Rule `json:"rules,omitempty"`
+	// Secured are the ports that were secured, as they were asked for.
+	Secured []model.PortSecurity `json:"secured,omitempty"`
 	// Machines that were started.
 	Machines []string `json:"machines,omitempty"`
 	// Networks of the file that is in force, with their bridges: what names a network
@@ -55,6 +57,8 @@ type TouchedLink struct {
 	Up     bool      `json:"up"`
 	MAC    model.MAC `json:"mac,omitempty"`
 	MTU    int       `json:"mtu,omitempty"`
+	// Isolated as a port of Master.
+	Isolated bool `json:"isolated,omitempty"`
 }
 
 // OwnedUplink remembers an uplink as it was before its host end was moved.
@@ -72,7 +76,7 @@ type OwnedUplink struct {
 
 // Empty tells whether there is nothing to bring back.
 func (o Owned) Empty() bool {
-	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Machines)+len(o.Networks) == 0
+	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Secured)+len(o.Machines)+len(o.Networks) == 0
 }
 
 // WithIndexes notes the indexes that the kernel gave to the links that were made.
@@ -89,7 +93,7 @@ func (o Owned) WithIndexes(indexes map[string]int) Owned {
 func (o Owned) clone() Owned {
 	o.Links, o.Touched, o.Uplinks = slices.Clone(o.Links), slices.Clone(o.Touched), slices.Clone(o.Uplinks)
 	o.Addresses, o.Settings, o.Machines = slices.Clone(o.Addresses), maps.Clone(o.Settings), slices.Clone(o.Machines)
-	o.Rules, o.Networks = slices.Clone(o.Rules), slices.Clone(o.Networks)
+	o.Rules, o.Networks, o.Secured = slices.Clone(o.Rules), slices.Clone(o.Networks), slices.Clone(o.Secured)
 	return o
 }
 
@@ -156,6 +160,17 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 			gone[id.Name] = true
 		}
 		o.drop(gone)
+	case model.SecurePorts:
+		o.dropSecured(op.Names())
+		for _, p := range op.Ports {
+			o.Secured = append(o.Secured, p.Wish())
+		}
+	case model.FreePorts:
+		o.dropSecured(op.Links)
+	case model.SetIsolated:
+		for _, link := range op.Links {
+			o.touch(link, before)
+		}
 	case model.SetMaster, model.SetUp, model.SetMAC, model.SetMTU:
 		o.touch(op.Object(), before)
 	case model.AddAddresses:
@@ -187,6 +202,15 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 func (o *Owned) drop(gone map[string]bool) {
 	o.Links = slices.DeleteFunc(o.Links, func(l OwnedLink) bool { return gone[l.Name] })
 	o.Addresses = slices.DeleteFunc(o.Addresses, func(a model.Address) bool { return gone[a.Link] })
+	o.Secured = slices.DeleteFunc(o.Secured, func(p model.PortSecurity) bool { return gone[p.Link] })
+}
+
+func (o *Owned) dropSecured(links []string) {
+	gone := make(map[string]bool, len(links))
+	for _, l := range links {
+		gone[l] = true
+	}
+	o.Secured = slices.DeleteFunc(o.Secured, func(p model.PortSecurity) bool { return gone[p.Link] })
 }
 
 // touch remembers a stranger's link as it was when it was first altered, and forgets
@@ -195,7 +219,7 @@ func (o *Owned) touch(link string, before *model.Snapshot) {
 	l := before.Here().Link(link)
 	known := slices.ContainsFunc(o.Touched, func(t TouchedLink) bool { return t.Name == link })
 	if l != nil && !known && !o.ownsLink(link) {
-		o.Touched = append(o.Touched, TouchedLink{link, l.Master, l.Up, l.MAC, l.MTU})
+		o.Touched = append(o.Touched, TouchedLink{link, l.Master, l.Up, l.MAC, l.MTU, l.Port != nil && l.Port.Isolated})
 	}
 }
 

@@ -89,6 +89,11 @@ type Options struct {
 	NoRedirect bool
 	// Multicast are the groups that programs have joined, by link.
 	Multicast map[string][]netip.Addr
+	// NoSecurity says why ports cannot be secured here, "" if they can.
+	NoSecurity string
+	// NoSnoop says that this kernel cannot learn leases from what goes to a port (no
+	// egress hook, before Linux 5.16).
+	NoSnoop bool
 	// Seed makes chosen MAC addresses differ from those of other hosts: a value of
 	// this host's own that does not change.
 	Seed string

@@ -40,14 +40,26 @@ func wishes(t *rapid.T) spec.Desired {
 				nic.Host = []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("198.18.8.%d/30", 8*i+4*j+1))}
 				nic.Addresses = []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("198.18.8.%d/30", 8*i+4*j+2))}
 			}
+			nic.Security = security(t, nic.Network != "")
 			m.NICs = append(m.NICs, nic)
 		}
 		want.Machines = append(want.Machines, m)
 	}
 	for i := range rapid.SampledFrom([]int{0, 1, 2, 9, 20}).Draw(t, "taps") {
-		want.Taps = append(want.Taps, spec.Tap{Name: fmt.Sprintf("bare%d", i), Network: rapid.SampledFrom(networks).Draw(t, "network"), Owner: "alice"})
+		tap := spec.Tap{Name: fmt.Sprintf("bare%d", i), Network: rapid.SampledFrom(networks).Draw(t, "network"), Owner: "alice", MAC: "02:00:00:00:00:09"}
+		tap.Security = security(t, tap.Network != "")
+		want.Taps = append(want.Taps, tap)
 	}
 	return want
+}
+
+func security(t *rapid.T, onNetwork bool) spec.Security {
+	s := spec.Security{Level: rapid.SampledFrom([]string{model.SecurityStrict, model.SecurityMAC, model.SecurityOff}).Draw(t, "security"),
+		Isolated: onNetwork && rapid.Bool().Draw(t, "isolated"), Rate: rapid.SampledFrom([]int64{0, 1e8}).Draw(t, "rate")}
+	if rapid.Bool().Draw(t, "allow") {
+		s.Allow, s.Sources = []string{model.AllowRouter}, []netip.Prefix{netip.MustParsePrefix("198.18.4.0/24")}
+	}
+	return s
 }
 
 // Whatever is wanted, one after the other: each plan can be carried out, a second plan

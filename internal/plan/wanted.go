@@ -34,6 +34,8 @@ type wantedCable struct {
 	groupName       string
 	bridge          string // "" for a plain one
 	host            []netip.Prefix
+	security        *model.PortSecurity // nil: it may send anything
+	isolated        bool
 	machine         string // the machine that it is for, "" for one that something else starts
 	multiQueue      bool
 }
@@ -91,6 +93,7 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 		c := wantedCable{link: t.Name, transport: model.TransportTap, bridge: bridgeOf[t.Network], host: t.Host}
 		c.owner, c.ownerName = b.user(t.Owner)
 		c.group, c.groupName = b.group(t.Group)
+		c.secure(b, t.Security, t.MAC, t.DHCP, t.Addresses)
 		w.cables = append(w.cables, c)
 	}
 	w.byLink = make(map[string]int, len(w.cables))
@@ -132,11 +135,12 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 		if m.VMM == spec.QEMU && c.owner != nil {
 			mc.Owner = c.owner
 		}
-		w.cables = append(w.cables, c)
 		nic := model.NICConfig{Name: n.Name, MAC: n.MAC, DHCP: n.DHCP, Addresses: n.Addresses, Gateway: n.Gateway}
 		if nic.MAC == "" {
 			nic.MAC = chooseMAC(b.opt.Seed, m.Name, n.Name)
 		}
+		c.secure(b, n.Security, nic.MAC, n.DHCP, n.Addresses)
+		w.cables = append(w.cables, c)
 		if n.Cabled {
 			nic.Link, nic.Transport = c.link, c.transport
 		}

@@ -192,6 +192,7 @@ func (b *builder) tap(e entry) {
 	b.links = append(b.links, claim{e.at, e.name, e.path, "tap"})
 	t.Network, _ = b.plugged(e)
 	t.Host = b.plainHost(e, t.Name)
+	b.tapSecurity(&t, e)
 	b.want.Taps = append(b.want.Taps, t)
 }
 

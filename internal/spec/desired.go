@@ -135,8 +135,9 @@ type NIC struct {
 	// Host are the host's addresses on the tap itself: host-only on a plain tap.
 	Host []netip.Prefix
 	// Cabled is false for a NIC that is declared only: its tap is there, and both dangle.
-	Cabled bool
-	Pos    Pos
+	Cabled   bool
+	Security Security
+	Pos      Pos
 }
 
 // Tap is a tap for a VM that something else starts.
@@ -146,7 +147,13 @@ type Tap struct {
 	Owner   string
 	Group   string
 	Host    []netip.Prefix
-	Pos     Pos
+	// MAC, DHCP and Addresses are the VM's, as its security wants to know them; MAC is
+	// "" where the file gives none.
+	MAC       model.MAC
+	DHCP      bool
+	Addresses []netip.Prefix
+	Security  Security
+	Pos       Pos
 }
 
 // The kinds of a probe.

@@ -25,6 +25,9 @@ const (
 	kindHostPort             // 198.18.0.1:80
 	kindURL                  // http:// or https://
 	kindDuration             // 500ms
+	kindAllow                // words, MAC addresses, IP addresses and subnets: one or a list
+	kindRate                 // bits a second: 100M
+	kindFrames               // frames a second
 	kindAny                  // not looked at: the key is not there yet
 )
 

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"drawbridge/internal/model"
 )
 
 const (
@@ -184,6 +186,7 @@ func (b *builder) nic(m Machine, e entry) NIC {
 	n.Host = b.plainHost(e, n.Tap)
 	b.addresses(&n, e, on)
 	b.gateway(&n, e)
+	n.Security = b.security(e, model.SecurityStrict, n.Network != "")
 	return n
 }
 

@@ -58,6 +58,9 @@ const (
 	portPattern    = `^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]):[0-9]{1,5}$`
 	urlPattern     = `^https?://[^\s/].*$`
 	timePattern    = `^[0-9]{1,5}(ms|s)$`
+	ratePattern    = `^[0-9]{1,12} *[kKmMgG]?(bits?(/s)?|b/s|bps)?$`
+	framesPattern  = `^[0-9]{1,8}$`
+	allowPattern   = `^([0-9A-Fa-f][02468ACEace]([:-][0-9A-Fa-f]{2}){5}|` + octet + `(\.` + octet + `){3}(/([0-9]|[12][0-9]|3[0-2]))?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?)$`
 	prefixPattern  = `^(` + octet + `(\.` + octet + `){3}/([0-9]|[12][0-9]|3[0-2])|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/[0-9]{1,3})$`
 )
 
@@ -163,6 +166,11 @@ func (k *key) values() members {
 		forms = append(forms, single, members{{"type", "integer"}, {"minimum", 0}})
 	case kindPrefixes:
 		forms = append(forms, single, members{{"type", "array"}, {"items", single}, {"minItems", 1}})
+	case kindRate, kindFrames:
+		forms = append(forms, single, members{{"type", "integer"}, {"minimum", 0}})
+	case kindAllow:
+		item := members{{"anyOf", append(forms[:len(forms):len(forms)], single)}}
+		return members{{"anyOf", []any{item, members{{"type", "array"}, {"items", item}, {"minItems", 1}}}}}
 	case kindAny:
 		return nil
 	default:
@@ -201,6 +209,12 @@ func (k *key) pattern() string {
 		return urlPattern
 	case kindDuration:
 		return timePattern
+	case kindRate:
+		return ratePattern
+	case kindFrames:
+		return framesPattern
+	case kindAllow:
+		return allowPattern
 	case kindSubnet, kindPrefixes:
 		return prefixPattern
 	default:
@@ -267,6 +281,8 @@ func (k *key) shape() string {
 		out = append(out, "`true` or `false`")
 	case kindPrefixes:
 		out = append(out, "an address with its prefix length, or a list")
+	case kindAllow:
+		out = append(out, "a MAC address, an IP address, a subnet, or a list")
 	case kindText:
 		if k.words == nil {
 			out = append(out, k.kind.what())

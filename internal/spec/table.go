@@ -1,5 +1,21 @@
 package spec
 
+import "drawbridge/internal/model"
+
+// securityWords are the levels of a port's security.
+var securityWords = []word{
+	{model.SecurityStrict, "Frames from its own MAC address and its own IPv4 and IPv6 addresses, ARP and neighbour discovery that tells the truth; nothing of a DHCP server, a router or a switch, no VLAN tags, no other protocols. Where its IPv4 address comes by DHCP, it is the one that was seen to be given; IPv6 addresses that come by router advertisement are not checked, but for being a router's.", false},
+	{model.SecurityMAC, "Frames from its own MAC address, whatever is in them, but nothing of a switch.", false},
+	{model.SecurityOff, "Anything.", false},
+}
+
+var allowWords = []word{
+	{model.AllowDHCPServer, "It is a DHCP server.", false},
+	{model.AllowRouter, "It is a router: it advertises itself, and sends packets of others.", false},
+	{model.AllowSTP, "It is a switch: it sends spanning tree's frames.", false},
+	{model.AllowVLAN, "It sends frames with VLAN tags. Of those only the MAC address is checked.", false},
+}
+
 // root is the file. It is the one source of truth about its keys.
 var root = object{
 	name: "file", what: "the file",
@@ -133,6 +149,17 @@ var nicObject = object{
 			doc: "The guest's default route, where its address is not from DHCP.", examples: []string{"198.18.0.1"}},
 		{name: "host", kind: kindPrefixes, instead: []string{"peer", "remote"},
 			doc: "The host's addresses on a plain tap (a NIC without network:).", examples: []string{"[198.18.8.1/30]"}},
+		{name: "security", kind: kindWord, def: model.SecurityStrict, instead: []string{"guard", "port_security", "filter", "spoofcheck", "macfilter", "ipfilter", "firewall", "filterref"},
+			doc: "What the machine may send: everything else is dropped at the tap.", words: securityWords, examples: []string{"mac"}},
+		{name: "allow", kind: kindAllow, instead: []string{"allowed", "allow_address", "except", "permit", "address_pairs", "allowed_address_pairs"},
+			doc: "What the machine may send beside its own: a word, a MAC address, an IP address or subnet to send from, or a list of them.", words: allowWords,
+			examples: []string{"[dhcp-server, 198.18.0.9]"}},
+		{name: "isolated", kind: kindFlag, def: "false", instead: []string{"isolate", "isolation", "port_isolation", "private"},
+			doc: "true: no frames go between this port and other isolated ones of its network, only to and from the rest: the uplink and the host.", examples: []string{"true"}},
+		{name: "rate", kind: kindRate, instead: []string{"bandwidth", "limit", "speed", "ratelimit", "bps"},
+			doc: "The most that goes by this port either way, in bits a second: a number with k, M or G (of 1000). What exceeds it is dropped.", examples: []string{"100M"}},
+		{name: "storm", kind: kindFrames, instead: []string{"storm_control", "broadcast", "multicast", "pps"},
+			doc: "The most broadcast and multicast frames a second that the machine may send.", examples: []string{"100"}},
 		{name: "cable", kind: kindFlag, def: "true", instead: []string{"cabled", "plugged", "connected", "link"},
 			doc: "false: the NIC is declared only, and both it and its tap dangle until they are plugged.", examples: []string{"false"}},
 	},
@@ -147,8 +174,26 @@ var tapObject = object{
 			doc: "The user, by name or number, who may open the tap.", examples: []string{"alice", "1000"}},
 		{name: "group", kind: kindUser, instead: []string{"gid"},
 			doc: "The group, by name or number, whose members may open the tap.", examples: []string{"kvm"}},
-		{name: "host", kind: kindPrefixes, instead: []string{"address", "addresses", "ip"},
+		{name: "host", kind: kindPrefixes, instead: []string{"peer", "remote"},
 			doc: "The host's addresses on a plain tap (one without network:).", examples: []string{"[198.18.9.1/30]"}},
+		{name: "mac", kind: kindMAC, instead: []string{"hwaddr", "hwaddress", "macaddress", "lladdr"},
+			doc: "The hardware address of the VM's NIC, which security: checks.", examples: []string{`"02:11:22:33:44:55"`}},
+		{name: "address", kind: kindPrefixes, instead: []string{"addresses", "ip", "ipv4", "ipv6", "inet"},
+			doc: "The VM's addresses, which security: strict checks: a word, an address with its prefix length, or a list of them. Without it, it may have any.",
+			words: []word{
+				{"dhcp", "Only the IPv4 address that a DHCP server gives to its MAC address.", false},
+			}, examples: []string{"[198.18.0.9/24]"}},
+		{name: "security", kind: kindWord, def: "strict where mac: is given, else off", instead: []string{"guard", "port_security", "filter", "spoofcheck", "macfilter", "ipfilter", "firewall", "filterref"},
+			doc: "What the VM may send: everything else is dropped at the tap.", words: securityWords, examples: []string{"mac"}},
+		{name: "allow", kind: kindAllow, instead: []string{"allowed", "allow_address", "except", "permit", "address_pairs", "allowed_address_pairs"},
+			doc: "What the VM may send beside its own: a word, a MAC address, an IP address or subnet to send from, or a list of them.", words: allowWords,
+			examples: []string{"[dhcp-server, 198.18.0.9]"}},
+		{name: "isolated", kind: kindFlag, def: "false", instead: []string{"isolate", "isolation", "port_isolation", "private"},
+			doc: "true: no frames go between this port and other isolated ones of its network, only to and from the rest: the uplink and the host.", examples: []string{"true"}},
+		{name: "rate", kind: kindRate, instead: []string{"bandwidth", "limit", "speed", "ratelimit", "bps"},
+			doc: "The most that goes by this port either way, in bits a second: a number with k, M or G (of 1000). What exceeds it is dropped.", examples: []string{"100M"}},
+		{name: "storm", kind: kindFrames, instead: []string{"storm_control", "broadcast", "multicast", "pps"},
+			doc: "The most broadcast and multicast frames a second that the VM may send.", examples: []string{"100"}},
 	},
 }
 

@@ -27,6 +27,7 @@ type value struct {
 	prefixes []placed
 	texts    []placedText
 	entries  []entry
+	allowed  []allowedItem
 }
 
 // placed is a prefix and where it stands.
@@ -65,6 +66,8 @@ func (p *parser) value(k *key, n *yaml.Node, a at) value {
 		v.texts, v.bad = p.texts(n, a, "\n\x00")
 	case kindPrefixes:
 		p.prefixes(k, n, &v)
+	case kindAllow:
+		p.allowed(k, n, &v)
 	case kindFlag:
 		v.bad = n.Kind != yaml.ScalarNode || n.Tag != "!!bool"
 		v.flag = strings.EqualFold(n.Value, "true")
@@ -80,7 +83,7 @@ func (p *parser) value(k *key, n *yaml.Node, a at) value {
 // scalar reads one word or number by the key's kind.
 func (p *parser) scalar(k *key, n *yaml.Node, v *value) bool {
 	number := n.Kind == yaml.ScalarNode && n.Tag == "!!int"
-	numberIsFine := k.kind == kindSize || k.kind == kindUser || k.kind == kindCount
+	numberIsFine := k.kind == kindSize || k.kind == kindUser || k.kind == kindCount || k.kind == kindRate || k.kind == kindFrames
 	if !isText(n) && (!number || !numberIsFine) {
 		hint := ""
 		switch {
@@ -150,6 +153,10 @@ func (k *key) read(v *value) (problem, hint string) {
 		return parseURL(v.text)
 	case kindDuration:
 		v.duration, problem, hint = parseDuration(v.text)
+	case kindRate:
+		v.size, problem, hint = parseRate(v.text)
+	case kindFrames:
+		v.size, problem, hint = parseFrames(v.text)
 	case kindSubnet:
 		var prefix netip.Prefix
 		prefix, problem, hint = parseSubnet(v.text)
@@ -187,6 +194,10 @@ func (k kind) what() string {
 		return "a URL"
 	case kindDuration:
 		return "a time"
+	case kindRate:
+		return "bits a second"
+	case kindFrames:
+		return "a number"
 	default:
 		return "a text"
 	}

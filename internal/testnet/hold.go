@@ -1,6 +1,7 @@
 package testnet
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -11,22 +12,35 @@ import (
 
 // HoldTap opens a tap of a namespace, as a VM would, until the returned function is called.
 func HoldTap(namespace, tap string) (release func(), err error) {
+	f, err := OpenTap(namespace, tap)
+	if err != nil {
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}
+
+// OpenTap opens a tap of a namespace, as a VM would: what is written is what the VM sends,
+// a frame at a time.
+func OpenTap(namespace, tap string) (*os.File, error) {
 	var f *os.File
-	err = kernel.Enter("/run/netns/"+namespace, func() error {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	err := kernel.Enter("/run/netns/"+namespace, func() error {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return fmt.Errorf("/dev/net/tun: %w", err)
 		}
-		f = os.NewFile(uintptr(fd), tap)
 		req, err := unix.NewIfreq(tap)
 		if err != nil {
 			return err
 		}
 		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-		return unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
+			return errors.Join(err, unix.Close(fd))
+		}
+		f = os.NewFile(uintptr(fd), tap) // after TUNSETIFF: only then can it be polled
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("hold %s: %w", tap, err)
 	}
-	return func() { f.Close() }, nil
+	return f, nil
 }

@@ -97,6 +97,31 @@ func RequireCommand(t testing.TB, name, pkg string) string {
 	return path
 }
 
+var securityAvailable = sync.OnceValue(func() error {
+	name := randomName("probe")
+	if err := kernel.CreateNamespace(name); err != nil {
+		return err
+	}
+	k, err := kernel.OpenNamed(name)
+	if err == nil {
+		var snoop bool
+		if snoop, err = k.CanSecure(); err == nil && !snoop {
+			err = errors.New("this kernel has no egress hook (CONFIG_NETFILTER_EGRESS)")
+		}
+		err = errors.Join(err, k.Close())
+	}
+	return errors.Join(err, kernel.DeleteNamespace(name))
+})
+
+// RequireSecurity is [Require], for tests that secure ports.
+func RequireSecurity(t testing.TB) {
+	t.Helper()
+	Require(t)
+	if err := securityAvailable(); err != nil {
+		lacking(t, fmt.Sprintf("needs nftables in the kernel: %v", err))
+	}
+}
+
 func lacking(t testing.TB, reason string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {

@@ -61,6 +61,12 @@ func ObjectsOf(ops []model.Operation) Objects {
 			add(&o.Links, op.Names()...)
 		case model.DeleteLinks:
 			add(&o.Links, op.Names()...)
+		case model.SecurePorts:
+			add(&o.Links, op.Names()...)
+		case model.FreePorts:
+			add(&o.Links, op.Links...)
+		case model.SetIsolated:
+			add(&o.Links, op.Links...)
 		case model.StartMachines:
 			add(&o.Machines, op.Names()...)
 		case model.StopMachines:
@@ -107,10 +113,15 @@ type index struct {
 	addresses map[string][]model.Address
 	routes    map[string][]model.Route
 	rules     map[string][]model.Rule
+	secured   map[string]*model.PortSecurity
+	unseen    bool // secured is not known
 }
 
 func indexOf(n *model.Namespace) index {
-	x := index{make(map[string]*model.Link, len(n.Links)), map[string][]model.Address{}, map[string][]model.Route{}, map[string][]model.Rule{}}
+	x := index{make(map[string]*model.Link, len(n.Links)), map[string][]model.Address{}, map[string][]model.Route{}, map[string][]model.Rule{}, map[string]*model.PortSecurity{}, n.SecurityUnseen}
+	for i := range n.Secured {
+		x.secured[n.Secured[i].Link] = &n.Secured[i]
+	}
 	for i := range n.Links {
 		x.links[n.Links[i].Name] = &n.Links[i]
 	}
@@ -161,6 +172,12 @@ func (c *checker) link(want, got index, name string) {
 	if w.Bridge != nil && g.Bridge != nil {
 		c.compare(name, "spanning tree", fmt.Sprint(w.Bridge.STP), fmt.Sprint(g.Bridge.STP))
 	}
+	if w.Port != nil && g.Port != nil {
+		c.compare(name, "isolated", fmt.Sprint(w.Port.Isolated), fmt.Sprint(g.Port.Isolated))
+	}
+	if !want.unseen && !got.unseen {
+		c.compare(name, "port security", security(want.secured[name]), security(got.secured[name]))
+	}
 	c.compare(name, "addresses", addresses(want.addresses[name]), addresses(got.addresses[name]))
 	c.routes(want.routes[name], got.routes[name], name)
 	c.compare(name, "rules", rules(want.rules[name]), rules(got.rules[name]))
@@ -205,6 +222,18 @@ func rules(list []model.Rule) string {
 	}
 	slices.Sort(out)
 	return strings.Join(out, "; ")
+}
+
+// security tells a port's security apart from any other.
+func security(p *model.PortSecurity) string {
+	switch {
+	case p == nil:
+		return ""
+	case p.Altered:
+		return "altered by somebody"
+	default:
+		return fmt.Sprintf("%+v", p.Wish())
+	}
 }
 
 func presence(there bool) string {

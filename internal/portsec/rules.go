@@ -1,0 +1,283 @@
+package portsec
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"drawbridge/internal/model"
+)
+
+// Ruleset is what secures one port.
+type Ruleset struct {
+	// Chains in such an order that each comes before those that it goes to.
+	Chains []Chain
+	// Sets that the rules name. Routers is shared with other ports.
+	Sets []Set
+}
+
+// The reasons that frames are dropped for, as they are counted and told.
+const (
+	OtherMAC      = "another MAC address"
+	SwitchFrame   = "a switch's frame"
+	TooMany       = "too many broadcasts"
+	TooMuch       = "over the rate"
+	OtherProtocol = "another protocol, or a VLAN tag"
+	BadARP        = "malformed ARP"
+	OtherARP      = "ARP for another address"
+	DHCPServer    = "a DHCP server's answer"
+	OtherIPv4     = "another IPv4 address"
+	BadIPv4       = "malformed IPv4"
+	Router        = "a router's advertisement"
+	OtherIPv6     = "another IPv6 address"
+	BadIPv6       = "malformed or unwanted IPv6"
+)
+
+// builder makes the chains of one port.
+type builder struct {
+	model.PortSecurity
+	prefix string
+	snoop  bool
+	out    Ruleset
+}
+
+// Rules are what secures a port. Without snoop, for kernels that have no egress hook
+// (before Linux 5.16), nothing is learned from what goes to the port: a port that may
+// only use its lease may then use any IPv4 address.
+func Rules(p model.PortSecurity, snoop bool) Ruleset {
+	b := &builder{PortSecurity: p, prefix: chainPrefix(p.Link), snoop: snoop}
+	b.in()
+	if p.Level == model.SecurityStrict {
+		b.arp()
+		b.ip4()
+		b.ip6()
+	}
+	b.toPort()
+	for _, c := range b.out.Chains {
+		for i := range c.Rules {
+			c.Rules[i] = c.Rules[i].layers()
+		}
+	}
+	return b.out
+}
+
+// ChainOf names the chain at a link's ingress: every port that is secured has it.
+func ChainOf(link string) string { return chainPrefix(link) }
+
+// Names are the names that the chains of a link may have, in the order in which they can
+// be deleted.
+func Names(link string) []string {
+	p := model.PortSecurity{Link: link, Level: model.SecurityStrict, MACs: []model.MAC{"02:00:00:00:00:00"}, IPv4: model.SourceLease, IPv6: model.SourceAny}
+	var out []string
+	for _, c := range Rules(p, true).Chains {
+		out = append(out, c.Name)
+	}
+	return out
+}
+
+// LeasesOf names the set of a link's leases.
+func LeasesOf(link string) string { return chainPrefix(link) + "-leases" }
+
+// chainPrefix is the link's name where nft(8) takes it, else a hash: a chain's name begins
+// with a letter and has letters, digits, '_', '-' and '.'.
+func chainPrefix(link string) string {
+	plain := strings.Trim(link, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") == ""
+	if plain {
+		return "port-" + link
+	}
+	return fmt.Sprintf("port.%x", sha256.Sum256([]byte(link)))[:24]
+}
+
+func (b *builder) chain(name string, rules ...Rule) {
+	b.out.Chains = append(b.out.Chains, Chain{Name: b.name(name), Rules: rules})
+}
+
+func (b *builder) name(part string) string {
+	if part == "" {
+		return b.prefix
+	}
+	return b.prefix + "-" + part
+}
+
+func (b *builder) to(part string) Verdict { return Verdict{Goto: b.name(part)} }
+
+func accept(m ...Match) Rule              { return Rule{Matches: m, Verdict: Verdict{Accept: true}} }
+func drop(reason string, m ...Match) Rule { return Rule{m, reason, Verdict{Drop: true}} }
+func then(v Verdict, m ...Match) Rule     { return Rule{Matches: m, Verdict: v} }
+
+var (
+	group       = Payload{Base: Link, Mask: []byte{1, 0, 0, 0, 0, 0}, Value: []byte{1, 0, 0, 0, 0, 0}, Field: "ether daddr & 01:00:00:00:00:00", Is: "== 01:00:00:00:00:00"}
+	switchGroup = Payload{Base: Link, Mask: []byte{255, 255, 255, 255, 255, 0xf0}, Value: []byte{1, 0x80, 0xc2, 0, 0, 0}, Field: "ether daddr & ff:ff:ff:ff:ff:f0", Is: "== 01:80:c2:00:00:00"}
+	bpduGroup   = Payload{Base: Link, Value: []byte{1, 0x80, 0xc2, 0, 0, 0}, Field: "ether daddr", Is: "01:80:c2:00:00:00"}
+	udp         = L4{Protocol: protocolUDP, Is: "udp"}
+	icmpv6      = L4{Protocol: protocolICMPv6, Is: "icmpv6"}
+)
+
+// in is the chain at the ingress: the sender, the limits, and which protocol it is.
+func (b *builder) in() {
+	var rules []Rule
+	if b.Level != model.SecurityOff {
+		var strangers []Match
+		for _, m := range b.MACs {
+			strangers = append(strangers, etherSource(m, true))
+		}
+		rules = append(rules, drop(OtherMAC, strangers...))
+		if b.Allows(model.AllowSTP) {
+			rules = append(rules, accept(bpduGroup))
+		}
+		// IEEE 802.1Q-2018, table 8-1: what a bridge keeps to itself, from spanning tree
+		// to LLDP. The kernel's lets LLDP and others pass when group_fwd_mask says so.
+		rules = append(rules, drop(SwitchFrame, switchGroup))
+	}
+	if b.Storm > 0 {
+		rules = append(rules, drop(TooMany, group, Over{Rate: uint64(b.Storm), Burst: uint32(min(max(b.Storm/10, 5), 1000))}))
+	}
+	if b.Rate > 0 {
+		rules = append(rules, drop(TooMuch, b.overRate()))
+	}
+	if b.Level != model.SecurityStrict {
+		b.out.Chains = append(b.out.Chains, Chain{Name: b.name(""), Hook: Ingress, Drop: true, Rules: append(rules, accept())})
+		return
+	}
+	rules = append(rules,
+		then(b.to("ip"), etherType(0x0800, "ip")),
+		then(b.to("ip6"), etherType(0x86dd, "ip6")),
+		then(b.to("arp"), etherType(0x0806, "arp")))
+	if b.Allows(model.AllowVLAN) {
+		rules = append(rules, accept(etherType(0x8100, "8021q")), accept(etherType(0x88a8, "8021ad")))
+	}
+	b.out.Chains = append(b.out.Chains, Chain{Name: b.name(""), Hook: Ingress, Drop: true, Rules: append(rules, drop(OtherProtocol))})
+}
+
+// overRate lets bursts of 50 ms pass, and at least four of the largest packets that a
+// guest hands over undivided (64 KiB): else TCP would not get near the rate.
+func (b *builder) overRate() Over {
+	bytes := uint64(b.Rate) / 8
+	return Over{Rate: bytes, Burst: uint32(min(max(bytes/20, 256<<10), 1<<30)), Bytes: true}
+}
+
+// arp lets pass what tells the truth about the sender (RFC 826).
+func (b *builder) arp() {
+	// Ethernet, IPv4, and the lengths of their addresses.
+	header := Payload{Base: Network, Value: []byte{0, 1, 8, 0, 6, 4}, Not: true, Field: "@nh,0,48", Is: "0x000108000604"}
+	strangers := []Match{}
+	for _, m := range b.MACs {
+		strangers = append(strangers, arpSource(m, true))
+	}
+	rules := []Rule{drop(BadARP, header), drop(OtherMAC, strangers...)}
+	const sender = 14
+	from := func(p netip.Prefix) Match { return within(Network, sender, "arp saddr ip", p) }
+	if b.anyIPv4() {
+		for _, m := range b.MACs {
+			rules = append(rules, accept(arpSource(m, false)))
+		}
+	} else {
+		// A host that asks whether an address is free has none yet (RFC 5227, 2.1.1).
+		rules = append(rules, accept(from(netip.MustParsePrefix("0.0.0.0/32"))))
+		for _, p := range b.sources(true) {
+			rules = append(rules, accept(from(p)))
+		}
+		if b.leases() {
+			rules = append(rules, accept(InSet{Network, sender, 4, LeasesOf(b.Link), "arp saddr ip"}))
+		}
+	}
+	b.chain("arp", append(rules, drop(OtherARP))...)
+}
+
+// anyIPv4: nothing is known of its IPv4 addresses.
+func (b *builder) anyIPv4() bool {
+	return b.IPv4 == model.SourceAny || b.Allows(model.AllowRouter) || b.IPv4 == model.SourceLease && !b.snoop
+}
+
+func (b *builder) leases() bool { return b.IPv4 == model.SourceLease && b.snoop }
+
+func (b *builder) sources(is4 bool) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range b.Sources {
+		if p.Addr().Is4() == is4 {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// ip4 looks for DHCP, then at the source. That a rule accepts UDP only where its ports
+// can be read is what stops a server's answer in a packet too short for them.
+func (b *builder) ip4() {
+	later := Payload{Base: Network, Offset: 6, Mask: []byte{0x1f, 0xff}, Value: []byte{0, 0}, Not: true, Field: "ip frag-off & 0x1fff", Is: "0"}
+	var rules []Rule
+	// Fragments but the first have no ports; the first one has all of them, since its
+	// length is a multiple of eight.
+	rules = append(rules, then(b.to("src4"), later, L4{Protocol: protocolUDP, Is: "udp"}))
+	for _, m := range b.MACs { // a client's question, for itself
+		ask := []Match{udp, port(true, 68, false), port(false, 67, false), clientMAC(m)}
+		if b.IPv4 == model.SourceList && !b.Allows(model.AllowRouter) {
+			ask = append(ask, Payload{Base: Network, Offset: 12, Value: []byte{0, 0, 0, 0}, Field: "ip saddr", Is: "0.0.0.0"})
+		}
+		rules = append(rules, accept(ask...))
+	}
+	if b.Allows(model.AllowDHCPServer) {
+		rules = append(rules, then(b.to("src4"), udp, port(true, 0, true)))
+	} else {
+		// Clients look at the port that they listen at, not at the one it came from.
+		rules = append(rules, drop(DHCPServer, udp, port(true, 67, false)), drop(DHCPServer, udp, port(false, 68, false)),
+			then(b.to("src4"), udp, port(true, 67, true), port(false, 68, true)))
+	}
+	rules = append(rules, then(b.to("src4"), L4{Protocol: protocolUDP, Not: true, Is: "udp"}), drop(BadIPv4))
+	b.chain("ip", rules...)
+
+	const source = 12
+	rules = nil
+	if b.anyIPv4() {
+		rules = append(rules, accept())
+	} else {
+		for _, p := range b.sources(true) {
+			rules = append(rules, accept(within(Network, source, "ip saddr", p)))
+		}
+		if b.leases() {
+			rules = append(rules, accept(InSet{Network, source, 4, LeasesOf(b.Link), "ip saddr"}))
+		}
+		// A host without an address may join groups (RFC 3376, 4.2.13).
+		rules = append(rules, accept(within(Network, source, "ip saddr", netip.MustParsePrefix("0.0.0.0/32")), L4{Protocol: protocolIGMP, Is: "igmp"}))
+		rules = append(rules, drop(OtherIPv4))
+	}
+	b.chain("src4", rules...)
+}
+
+// clientMAC is chaddr of a DHCP message (RFC 2131, section 2), behind the header of UDP.
+func clientMAC(m model.MAC) Payload { return raw(36, macBytes(m)...) }
+
+// toPort is the chain at the egress: what the port may get, and what is learned from it.
+func (b *builder) toPort() {
+	var rules []Rule
+	if b.Rate > 0 {
+		rules = append(rules, drop(TooMuch, b.overRate()))
+	}
+	if b.Level == model.SecurityStrict {
+		if b.leases() {
+			b.out.Sets = append(b.out.Sets, Set{Name: LeasesOf(b.Link), Size: 1024})
+			// A server's message (op 2) to this MAC, and the address that it gives: an
+			// answer to DHCPINFORM gives none.
+			for _, m := range b.MACs {
+				rules = append(rules, then(Verdict{}, udp, port(true, 67, false), port(false, 68, false), raw(8, 2), clientMAC(m),
+					Payload{Base: Transport, Offset: 24, Value: []byte{0, 0, 0, 0}, Not: true, Field: "@th,192,32", Is: "0"},
+					AddTo{Base: Transport, Offset: 24, Len: 4, Set: LeasesOf(b.Link), Field: "@th,192,32"}))
+			}
+		}
+		if b.IPv6 == model.SourceAny && !b.Allows(model.AllowRouter) {
+			b.out.Sets = append(b.out.Sets, routersSet)
+			rules = append(rules, then(Verdict{}, icmpv6, icmpv6Type(134), Payload{Base: Network, Offset: 7, Value: []byte{255}, Field: "ip6 hoplimit", Is: "255"},
+				AddTo{Base: Network, Offset: 8, Len: 16, Set: Routers, Renew: true, Field: "@nh,64,128"}))
+		}
+	}
+	if len(rules) > 0 && b.snoop {
+		b.out.Chains = append(b.out.Chains, Chain{Name: b.name("out"), Hook: Egress, Rules: rules})
+	} else if !b.snoop {
+		b.out.Sets = nil
+	}
+}
+
+// routersSet forgets a router that is silent for as long as its advertisements can be
+// believed at most (RFC 4861, 6.2.1: 9,000 s).
+var routersSet = Set{Name: Routers, IPv6: true, Timeout: 9000, Size: 65535}
