@@ -79,14 +79,10 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		if l := ns.Link(op.Link); l != nil && l.Token != op.Token {
 			return model.Operations{model.SetToken{Link: op.Link, Token: orSame(l.Token, "::")}}
 		}
-	case model.JoinGroups:
-		return model.Operations{model.LeaveGroups(op)}
-	case model.LeaveGroups:
-		return model.Operations{model.JoinGroups(op)}
+	case model.JoinGroups, model.LeaveGroups, model.RedirectIngress:
+		return inverseUnseen(op)
 	case model.SecurePorts, model.FreePorts, model.SetIsolated:
 		return inverseForPort(op, ns)
-	case model.RedirectIngress:
-		return model.Operations{model.EndRedirect{From: op.From}}
 	case model.SetSetting:
 		if was, ok := ns.Settings[op.Path]; ok && was != op.Value {
 			return model.Operations{model.SetSetting{Path: op.Path, Value: was}}
@@ -95,6 +91,20 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		return inverseForMachine(op, before)
 	}
 	return nil
+}
+
+// inverseUnseen is for what leaves nothing in a snapshot.
+func inverseUnseen(op model.Operation) model.Operations {
+	switch op := op.(type) {
+	case model.JoinGroups:
+		return model.Operations{model.LeaveGroups(op)}
+	case model.LeaveGroups:
+		return model.Operations{model.JoinGroups(op)}
+	case model.RedirectIngress:
+		return model.Operations{model.EndRedirect{From: op.From}}
+	default:
+		return nil
+	}
 }
 
 func inverseForMachine(op model.Operation, before *model.Snapshot) model.Operations {
