@@ -1,11 +1,8 @@
 package cli
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -119,56 +116,21 @@ func (a *app) load(path string) (model.Snapshot, error) {
 }
 
 func (a *app) read(files []iproute.File) (model.Snapshot, error) {
-	if len(files) == 1 && bytes.HasPrefix(bytes.TrimSpace(files[0].Data), []byte("{")) {
-		return savedSnapshot(files[0].Data)
-	}
-	s, missing, err := iproute.Read(files...)
+	s, missing, err := iproute.Load(files...)
 	for _, m := range missing {
 		fmt.Fprintf(a.err, "note: there is nothing about %s\n", m)
 	}
 	return s, err
 }
 
-// savedSnapshot reads what wiringJSON wrote. The wiring in it is left alone: it is made
-// anew from the snapshot.
-func savedSnapshot(data []byte) (model.Snapshot, error) {
-	var saved struct {
-		Version  *int            `json:"version"`
-		Snapshot *model.Snapshot `json:"snapshot"`
-	}
-	if err := json.Unmarshal(data, &saved); err != nil {
-		offset := int64(len(data))
-		var syntax *json.SyntaxError
-		var typ *json.UnmarshalTypeError
-		switch {
-		case errors.As(err, &syntax):
-			offset = syntax.Offset
-		case errors.As(err, &typ):
-			offset = typ.Offset
-		}
-		line := 1 + bytes.Count(data[:min(int(offset), len(data))], []byte("\n"))
-		return model.Snapshot{}, fmt.Errorf("line %d, byte %d: %w", line, offset, err)
-	}
-	switch {
-	case saved.Version == nil || saved.Snapshot == nil:
-		return model.Snapshot{}, errors.New("it has no version and snapshot, as a saved picture has")
-	case *saved.Version != model.WiringVersion:
-		return model.Snapshot{}, fmt.Errorf("it is of version %d, and this program reads version %d", *saved.Version, model.WiringVersion)
-	}
-	return *saved.Snapshot, nil
-}
-
-// longestBundle is more than a host with 10,000 ports takes, in bytes.
-const longestBundle = 256 << 20
-
 // readFiles reads a file, a folder of files, a tar archive, or the standard input.
 func readFiles(path string, in io.Reader) ([]iproute.File, error) {
 	if path == "-" {
-		data, err := io.ReadAll(io.LimitReader(in, longestBundle))
+		data, err := io.ReadAll(io.LimitReader(in, iproute.Longest))
 		if err != nil {
 			return nil, err
 		}
-		return unpack("", data)
+		return iproute.Unpack("", data)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -177,33 +139,14 @@ func readFiles(path string, in io.Reader) ([]iproute.File, error) {
 	if info.IsDir() {
 		return readFolder(os.DirFS(path))
 	}
-	if info.Size() > longestBundle {
-		return nil, fmt.Errorf("it has %d MB; the most that is read is %d MB", info.Size()>>20, longestBundle>>20)
+	if info.Size() > iproute.Longest {
+		return nil, fmt.Errorf("it has %d MB; the most that is read is %d MB", info.Size()>>20, iproute.Longest>>20)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return unpack(filepath.Base(path), data)
-}
-
-// unpack knows gzip (RFC 1952) and tar (tar(5), "ustar" in the first header) by their
-// bytes: the standard input has no name.
-func unpack(name string, data []byte) ([]iproute.File, error) {
-	if bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
-		z, err := gzip.NewReader(bytes.NewReader(data))
-		if err != nil {
-			return nil, err
-		}
-		if data, err = io.ReadAll(io.LimitReader(z, longestBundle)); err != nil {
-			return nil, err
-		}
-	}
-	const magic = 257
-	if len(data) > magic && bytes.HasPrefix(data[magic:], []byte("ustar")) {
-		return readArchive(bytes.NewReader(data))
-	}
-	return []iproute.File{{Name: name, Data: data}}, nil
+	return iproute.Unpack(filepath.Base(path), data)
 }
 
 func readFolder(dir fs.FS) ([]iproute.File, error) {
@@ -217,27 +160,6 @@ func readFolder(dir fs.FS) ([]iproute.File, error) {
 		return err
 	})
 	return files, err
-}
-
-func readArchive(r io.Reader) ([]iproute.File, error) {
-	var files []iproute.File
-	for t := tar.NewReader(r); ; {
-		h, err := t.Next()
-		if errors.Is(err, io.EOF) {
-			return files, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if h.Typeflag != tar.TypeReg {
-			continue
-		}
-		data, err := io.ReadAll(io.LimitReader(t, longestBundle))
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, iproute.File{Name: h.Name, Data: data})
-	}
 }
 
 // collect runs the collector on another machine. ssh may ask for what it needs: its

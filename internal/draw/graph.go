@@ -66,6 +66,7 @@ type segment struct {
 	id, kind string
 	tone     int
 	label    float64 // width of its label
+	short    float64 // of that in further parts of its box
 	box      *box    // of a bridge's, whose bus it is
 	bus      *container
 	places   []lanPlace
@@ -85,11 +86,10 @@ type iface struct {
 	cabled       bool // to another box
 	lanIDs       []string
 	hub, tee     *container // bars of those whose host, or wire, end is in it
-	room         map[*container]int
+	room         room
 	details      int
 	below        int // lines beside its wire end
 	grid         *gridShape
-	left, right  float64
 	col          int
 	x            float64
 	plateRow     int // the container row above which its plate is
@@ -173,6 +173,7 @@ func (g *graph) addSegments(w *model.Wiring) {
 		}
 		name, rest := segmentLabel(g.m, s)
 		seg.label = max(seg.label, g.labelWidth(seg, name, rest))
+		seg.short = max(seg.short, g.labelWidth(seg, Clean(s.Name), ""))
 	}
 }
 
@@ -234,7 +235,7 @@ func (g *graph) addInterfaces(w *model.Wiring) {
 		}
 		i := g.byID[itf.ID]
 		if i == nil {
-			i = &iface{id: itf.ID, name: itf.Name, kind: itf.Kind, box: b, room: map[*container]int{}, peerCol: -1}
+			i = &iface{id: itf.ID, name: itf.Name, kind: itf.Kind, box: b, room: room{lines: map[*container]int{}, texts: map[*container]float64{}}, peerCol: -1}
 			g.byID[itf.ID] = i
 			g.ifaces = append(g.ifaces, i)
 			b.ifaces = append(b.ifaces, i)

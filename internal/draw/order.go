@@ -28,6 +28,13 @@ func (g *graph) assignLevels() {
 			w.above = appendNew(w.above, i.tee)
 		}
 	}
+	for _, i := range g.ifaces { // a bar reaches to the pipe that it is on
+		for _, c := range []*container{i.tee, i.hub} {
+			if c != nil {
+				c.ifaces = appendNew(c.ifaces, i)
+			}
+		}
+	}
 	for _, b := range g.boxes {
 		for _, c := range b.containers {
 			c.assignLevel()
@@ -224,28 +231,12 @@ func (c *container) owner() *iface {
 	return nil
 }
 
-// span is the range of columns of what is plugged into the container in a part. One that
-// wraps reaches to the part's left side, where it leaves it.
-func (c *container) span(p *part) (first, last int) {
-	first, last = math.MaxInt, -1
-	for _, i := range c.ifaces {
-		if i.part == p {
-			first, last = min(first, i.col), max(last, i.col)
-		}
-	}
-	if last >= 0 && c.wraps() {
-		first = min(first, p.firstCol())
-	}
-	return first, last
-}
-
-// assignRows gives containers of one level, whose columns overlap, rows of their own.
+// assignRows gives every part's containers their rows, and what wraps its lane.
 func (g *graph) assignRows() {
 	for _, b := range g.boxes {
-		list := slices.DeleteFunc(slices.Clone(b.containers), (*container).isStack)
-		for _, c := range list {
-			if c.of != nil && (c.of.tee == c || c.of.hub == c) { // the bar reaches to the pipe that it is on
-				c.ifaces = appendNew(c.ifaces, c.of)
+		for _, c := range b.containers {
+			if c.isStack() {
+				continue
 			}
 			if c.findParts(); c.wraps() {
 				g.wrapped = append(g.wrapped, c)
@@ -253,41 +244,7 @@ func (g *graph) assignRows() {
 			}
 		}
 		for _, p := range b.parts {
-			p.assignRows(list)
+			p.rowOf, p.rows = rowsOf(p.ifaces)
 		}
 	}
-}
-
-func (p *part) assignRows(all []*container) {
-	list := slices.DeleteFunc(slices.Clone(all), func(c *container) bool { return !slices.Contains(c.at, p) })
-	slices.SortStableFunc(list, func(x, y *container) int {
-		fx, _ := x.span(p)
-		fy, _ := y.span(p)
-		return cmp.Or(cmp.Compare(x.level, y.level), cmp.Compare(fx, fy))
-	})
-	row, level := 0, 0
-	var inRow [][]*container
-	for _, c := range list {
-		if c.level != level {
-			row, level, inRow = row+len(inRow), c.level, nil
-		}
-		k := 0
-		for ; k < len(inRow); k++ {
-			if !slices.ContainsFunc(inRow[k], func(o *container) bool { return c.overlaps(o, p) }) {
-				break
-			}
-		}
-		if k == len(inRow) {
-			inRow = append(inRow, nil)
-		}
-		inRow[k] = append(inRow[k], c)
-		p.rowOf[c] = row + k + 1
-	}
-	p.rows = row + len(inRow)
-}
-
-func (c *container) overlaps(o *container, p *part) bool {
-	a, b := c.span(p)
-	x, y := o.span(p)
-	return a <= y && x <= b
 }

@@ -1,9 +1,6 @@
 package draw
 
-import (
-	"math"
-	"slices"
-)
+import "slices"
 
 // part is what of a stack's box stands in one row of the picture. A box that is wider
 // than the picture may be is drawn in several parts, one below the other; a bus or a bar
@@ -94,32 +91,17 @@ func (g *graph) around(b *box, limit float64) int {
 	return n
 }
 
-// columnsWidth is the width of a box around some columns.
-func (g *graph) columnsWidth(list []*iface) float64 {
-	x := g.m.Pad
-	for n, i := range list {
-		if n > 0 {
-			x += g.m.ColumnGap
-		}
-		x += i.left + max(i.right, g.labelRoom(i, list))
-	}
-	return math.Ceil(x + g.m.Pad)
-}
-
-// labelRoom is the room beside an interface for the labels of the buses that are named
-// there, if the given columns stand together.
-func (g *graph) labelRoom(i *iface, list []*iface) float64 {
-	room := 0.0
-	for _, c := range slices.Concat(i.hosts, i.wires) {
-		if c.segment != nil && c.labelBeside(list) == i {
-			room = max(room, g.m.Text+c.segment.label)
-		}
-	}
-	return room
-}
-
 // wraps tells whether something in two parts of the box is plugged into the container.
 func (c *container) wraps() bool { return len(c.at) > 1 }
+
+// continued tells whether the container is already drawn in a part before that of some
+// columns, which may not have one yet: what it is called is told there.
+func (c *container) continued(list []*iface) bool {
+	of := list[0].part
+	return slices.ContainsFunc(c.ifaces, func(i *iface) bool {
+		return i.part != nil && (of == nil || i.part.index < of.index)
+	})
+}
 
 // findParts finds those in which the container is drawn, from top to bottom.
 func (c *container) findParts() {

@@ -28,16 +28,11 @@ func (g *graph) placeColumns() {
 		g.left += m.Overhang + float64(n-1)*m.Track
 	}
 	for _, p := range g.parts {
-		x := m.Pad
+		xs, w := g.pack(p.ifaces, p.rowOf, p.rows)
 		for n, i := range p.ifaces {
-			if n > 0 {
-				x += m.ColumnGap
-			}
-			i.needRight(g.labelRoom(i, p.ifaces))
-			i.x = x + i.left
-			x += i.left + i.right
+			i.x = xs[n]
 		}
-		p.w = math.Ceil(max(x+m.Pad, p.box.head[min(p.index, 1)]))
+		p.w = math.Ceil(max(w, p.box.head[min(p.index, 1)]))
 	}
 	g.placeParts()
 	g.right = m.MinWidth - m.Margin
@@ -157,7 +152,7 @@ func (g *graph) zones(r *row) []zone {
 			for _, c := range i.wires {
 				i.plateRow = min(i.plateRow, p.rowOf[c])
 			}
-			for c, lines := range i.room {
+			for c, lines := range i.room.lines {
 				zones[p.rowOf[c]].addresses = max(zones[p.rowOf[c]].addresses, lines)
 			}
 			z := &zones[i.plateRow-1]

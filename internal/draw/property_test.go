@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"drawbridge/internal/draw"
+	"drawbridge/internal/draw/geometry"
 	"drawbridge/internal/draw/svg"
 	"drawbridge/internal/draw/term"
 	"drawbridge/internal/model"
@@ -149,7 +150,7 @@ func TestNothingOverlapsAndNothingMoves(t *testing.T) {
 		}
 		scenes := draw.Scenes(o, anyFrames(t)...)
 		for n, s := range scenes {
-			for _, flaw := range flaws(s) {
+			for _, flaw := range geometry.Flaws(s) {
 				t.Errorf("frame %d: %s", n, flaw)
 			}
 		}

@@ -21,36 +21,36 @@ func (g *graph) addRoom(v *view) {
 		}
 		legend := v.Legend && n == 0
 		h := g.hostContainer(i, itf.HostEnd)
-		i.needRight(vrfs[itf.HostEnd.ID])
+		rm := &i.room
+		rm.texts[h] = max(rm.texts[h], vrfs[itf.HostEnd.ID])
+		rm.framed = rm.framed || vrfs[itf.HostEnd.ID] > 0
 		lines := g.addressLines(itf, legend)
-		i.room[h] = max(i.room[h], len(lines))
+		rm.lines[h] = max(rm.lines[h], len(lines))
 		for _, l := range lines {
-			i.needRight(g.m.Text + g.runsWidth(l))
+			rm.texts[h] = max(rm.texts[h], g.m.Text+g.runsWidth(l))
 		}
 		details := g.detailLines(itf)
 		i.details = max(i.details, len(details))
 		for _, d := range details {
-			i.needRight(g.m.Text + g.m.Measure(SmallText, d))
+			rm.details = max(rm.details, g.m.Text+g.m.Measure(SmallText, d))
 		}
 		wires := g.wireLines(v, itf, legend)
 		i.below = max(i.below, len(wires))
 		for _, l := range wires {
-			i.needRight(g.m.Text + g.runsWidth(l))
+			rm.wire = max(rm.wire, g.m.Text+g.runsWidth(l))
 		}
 		plate := g.plateWidth(itf)
 		left := plate / 2
 		if g.m.PlateLeft > 0 {
 			left = g.m.PlateLeft
 		}
-		i.left = max(i.left, left+g.m.Mark, g.m.Overhang+g.m.ColumnGap/2)
-		i.needRight(max(plate-left, g.m.Overhang+g.m.ColumnGap/2))
+		rm.plateLeft = max(rm.plateLeft, left+g.m.Mark)
+		rm.plate = max(rm.plate, plate-left)
 		if grp := v.groups[itf.ID]; grp != nil && grp.Open {
 			g.shapeGrid(i, grp, v.peers)
 		}
 	}
 }
-
-func (i *iface) needRight(w float64) { i.right = max(i.right, w) }
 
 func (g *graph) plateWidth(itf model.Interface) float64 {
 	return g.m.Measure(PlateText, Clean(itf.Name)) + 2*g.m.PlatePad
@@ -67,10 +67,10 @@ func (g *graph) shapeGrid(i *iface, grp *portGroup, peers map[string]peer) {
 	}
 	n := float64(len(grp.Members))
 	ideal := math.Sqrt(2 * n * g.m.Small / s.pitch)
-	limit := (g.o.MaxWidth - i.left - 6*g.m.Pad) * 0.75 / s.pitch
+	limit := (g.o.MaxWidth - i.room.plateLeft - 6*g.m.Pad) * 0.75 / s.pitch
 	s.columns = max(s.columns, int(max(1, min(ideal, limit))))
 	s.rows = max(s.rows, (len(grp.Members)+s.columns-1)/s.columns)
-	i.needRight(g.m.Text + float64(s.columns)*s.pitch)
+	i.room.details = max(i.room.details, g.m.Text+float64(s.columns)*s.pitch)
 }
 
 // smallLines is the number of lines of small print above the plate.

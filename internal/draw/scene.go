@@ -111,7 +111,10 @@ func (g *graph) vrfGroup(b *box, st model.Stack, v *view) Group {
 			n++
 		}
 		last, r := b.ifaces[n], first.part.row
-		x1, x2 := first.x-first.left, last.x+last.right
+		x1, x2 := first.x-g.m.Overhang, last.x+g.m.Overhang
+		for _, i := range b.ifaces[slices.Index(b.ifaces, first) : n+1] {
+			x2 = max(x2, i.x+i.room.texts[g.container(b, stackKey(st.ID))]+g.m.Zone)
+		}
 		y1 := r.bandTop + g.m.Zone/4
 		grp.Parts = append(grp.Parts, Box{X: x1, Y: y1, W: x2 - x1, H: r.bandFoot - g.m.Zone/4 - y1, Style: VRFBox})
 		if st.Change != "" {
@@ -147,7 +150,11 @@ func (g *graph) segmentGroup(x *segment, seg model.Segment) Group {
 		beside := c.labelBeside(p.ifaces)
 		x1, x2 := g.extent(c.in(p))
 		tx := beside.x + g.m.Text
-		x2 = max(x2+g.m.Overhang, tx+x.label-g.m.Mark)
+		width := x.label
+		if c.continued(p.ifaces) {
+			name, rest, width = Clean(seg.Name), "", x.short
+		}
+		x2 = max(x2+g.m.Overhang, tx+width-g.m.Mark)
 		right = append(right, Point{x2, y})
 		if !c.wraps() {
 			grp.Parts = append(grp.Parts, Line{Points: []Point{{x1 - g.m.Overhang, y}, {x2, y}}, Style: BridgeBus, Tone: x.tone, Dashed: gone})

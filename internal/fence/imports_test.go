@@ -29,6 +29,7 @@ var folders = map[string][]string{
 	"internal/draw/mermaid":     {"internal/model", "internal/draw"},
 	"internal/draw/dot":         {"internal/model", "internal/draw"},
 	"internal/draw/drawio":      {"internal/model", "internal/draw", "internal/draw/svg"},
+	"internal/draw/geometry":    {"internal/draw"}, // for tests: whether a scene's parts are in each other's way
 	"internal/draw/story":       {"internal/model", "internal/plan", "internal/draw", "internal/draw/svg", "internal/draw/term"},
 	"internal/draw/walkthrough": {"internal/model", "internal/draw"},
 
@@ -64,6 +65,7 @@ var folders = map[string][]string{
 	"internal/testwiring":        {"internal/model", "internal/draw/walkthrough"},
 	"internal/fence":             {},
 	"internal/tools/testsummary": {},
+	"internal/tools/gallery":     {"internal/model", "internal/iproute", "internal/draw", "internal/draw/svg", "internal/draw/png"},                                                                                                  // draws docs/gallery
 	"internal/tools/bench":       {"internal/model", "internal/kernel", "internal/draw", "internal/draw/svg", "internal/draw/term", "internal/lab/flow", "internal/machine/guest", "internal/machine/initrd", "internal/lab/booted"}, // measures observing apart from drawing
 }
 

@@ -99,7 +99,7 @@ func (c *canvas) line(l draw.Line, change model.Change) {
 	case draw.LANBus:
 		h, sgr = "═", "32"
 	case draw.BridgeBus:
-		h = "═"
+		h, v = "═", "║"
 	case draw.GhostPipe:
 		v, sgr = "┆", "33"
 	case draw.Hop, draw.HopOutside:
@@ -125,9 +125,16 @@ func (c *canvas) line(l draw.Line, change model.Change) {
 		}
 	}
 	for n := 1; n+1 < len(l.Points); n++ {
-		c.put(round(l.Points[n].X), round(l.Points[n].Y), corner(l.Points[n-1], l.Points[n], l.Points[n+1]), sgr)
+		turn := corner(l.Points[n-1], l.Points[n], l.Points[n+1])
+		if l.Style == draw.BridgeBus {
+			turn = doubled[turn]
+		}
+		c.put(round(l.Points[n].X), round(l.Points[n].Y), turn, sgr)
 	}
 }
+
+// doubled are the corners of a bus.
+var doubled = map[string]string{"│": "║", "─": "═", "┘": "╝", "┐": "╗", "└": "╚", "┌": "╔"}
 
 // corner is the character in which the strokes from a to p and from p to b meet.
 func corner(a, p, b draw.Point) string {
@@ -241,4 +248,15 @@ func (c *canvas) row(y int, o Options) string {
 		b.WriteString("\x1b[0m")
 	}
 	return b.String()
+}
+
+// shows tells whether a label stands on the canvas as it was written.
+func (c *canvas) shows(l draw.Label) bool {
+	var b strings.Builder
+	x, y := round(l.Left()), round(l.At.Y)
+	for n := draw.CellWidth(l.Text); n > 0; n-- {
+		b.WriteString(c.at(x, y).text)
+		x++
+	}
+	return b.String() == l.Text
 }

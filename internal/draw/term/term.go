@@ -80,7 +80,7 @@ func fit(o Options, frames []draw.Frame) []*draw.Scene {
 
 // ascii are the replacements of what is not ASCII; any other character becomes "?".
 var ascii = strings.NewReplacer(
-	"╭", "+", "╮", "+", "╰", "+", "╯", "+", "┌", "+", "┐", "+", "└", "+", "┘", "+", "─", "-", "╌", "-", "═", "=",
+	"╭", "+", "╮", "+", "╰", "+", "╯", "+", "┌", "+", "┐", "+", "└", "+", "┘", "+", "─", "-", "╌", "-", "═", "=", "║", "|", "╔", "+", "╗", "+", "╚", "+", "╝", "+",
 	"│", "|", "┊", ":", "┆", ":", "●", "*", "○", "o", "◌", ".", "┼", "+", "−", "-", "·", "-", "’", "'",
 )
 
@@ -91,4 +91,26 @@ func toASCII(s string) string {
 		}
 		return r
 	}, ascii.Replace(s))
+}
+
+// Lost lists the labels of a frame's picture that are not wholly to be read in it; there
+// are none in a good one. For tests.
+func Lost(o Options, f draw.Frame) []string {
+	scenes := fit(o, []draw.Frame{f})
+	if scenes == nil {
+		return nil
+	}
+	c := newCanvas(scenes[0])
+	for _, g := range scenes[0].Groups {
+		c.group(g)
+	}
+	var out []string
+	for _, g := range scenes[0].Groups {
+		for _, p := range g.Parts {
+			if l, ok := p.(draw.Label); ok && !c.shows(l) {
+				out = append(out, l.Text)
+			}
+		}
+	}
+	return out
 }
