@@ -11,7 +11,7 @@ BENCH =
 # Where the race detector pays: goroutines, processes, sockets.
 RACE = ./internal/kernel/...,./internal/lab/...,./internal/machine/...,./internal/probe
 
-.PHONY: help demo test build install lint check golden fuzz bench soak clean go
+.PHONY: help demo test build install lint check golden gallery fuzz bench soak clean go
 
 help: ## tell what there is (this)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ check: lint test ## lint and test: what must pass before a commit is shared
 
 golden: go ## write the golden files anew (look at the difference before you commit it)
 	@scripts/golden.sh
+
+gallery: go ## draw docs/gallery anew from its bundles
+	@go run ./internal/tools/gallery
 
 fuzz: go ## try foreign bytes on everything that reads them: FUZZTIME=30s each
 	@scripts/fuzz.sh "$(FUZZTIME)"

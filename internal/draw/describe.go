@@ -34,12 +34,19 @@ func describeStack(s model.Stack) string {
 	if sys := systemText(s); sys != "" {
 		text += " (" + sys + ")"
 	}
+	if s.Forwards {
+		text += ", routes between its interfaces"
+	}
 	return Clean(text) + inWords(s.Change)
 }
 
 func describeSegment(s model.Segment) string {
 	if s.Kind == "bridge" {
-		return "The virtual LAN of the bridge " + Clean(s.Name) + inWords(s.Change)
+		text := "The virtual LAN of the bridge " + Clean(s.Name)
+		if b := behindText(s); b != "" {
+			text += ", " + b
+		}
+		return text + inWords(s.Change)
 	}
 	_, rest := segmentLabel(&Metrics{}, s)
 	return strings.TrimSpace("LAN "+rest) + inWords(s.Change)
@@ -58,6 +65,9 @@ func describeInterface(w *model.Wiring, i model.Interface) string {
 		if note := addressNote(a); note != "" {
 			text += " (" + note + ")"
 		}
+	}
+	if n := natText(i); n != "" {
+		text += "; " + n
 	}
 	return text + inWords(i.Change)
 }

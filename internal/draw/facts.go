@@ -36,6 +36,7 @@ func Facts(w *model.Wiring, i model.Interface) []Fact {
 		}
 		add("address", text+")"+inWords(a.Change))
 	}
+	add("NAT", strings.TrimPrefix(natText(i), "NAT for "))
 	add("MAC", string(i.MAC))
 	if i.MTU > 0 {
 		add("MTU", strconv.Itoa(i.MTU))

@@ -253,7 +253,11 @@ func (f *folder) rewrite(w *model.Wiring, v *view) model.Wiring {
 // standIn is the interface that is drawn for the group.
 func (g *portGroup) standIn(id string, peers map[string]peer) model.Interface {
 	slices.SortFunc(g.Members, func(a, b model.Interface) int {
-		return cmp.Or(model.NaturalCompare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+		x, y := "", ""
+		if a.Kind == model.Veth { // its own name is chosen by chance
+			x, y = peers[a.ID].stack, peers[b.ID].stack
+		}
+		return cmp.Or(model.NaturalCompare(x, y), model.NaturalCompare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	first := g.Members[0]
 	count, what := 0, "VM"
@@ -266,8 +270,8 @@ func (g *portGroup) standIn(id string, peers map[string]peer) model.Interface {
 		if m.Change != out.Change {
 			out.Change = model.Altered
 		}
-		if p, ok := peers[m.ID]; ok && (p.kind == "namespace" || p.kind == "container") {
-			what = "namespace"
+		if p, ok := peers[m.ID]; ok && (p.kind == "namespace" || p.kind == "container" || p.kind == "process") && m.Kind == model.Veth {
+			what = p.kind
 		}
 	}
 	if strings.HasSuffix(id, " "+cableWire) {

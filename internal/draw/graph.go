@@ -83,6 +83,7 @@ type iface struct {
 	hosts, wires []*container
 	exits        bool // its wire end is ever outside of the box
 	onLAN        bool
+	routed       bool // its stack ever routes
 	cabled       bool // to another box
 	lanIDs       []string
 	hub, tee     *container // bars of those whose host, or wire, end is in it
@@ -107,6 +108,7 @@ type cable struct {
 	id     string
 	a, b   *iface
 	onPipe bool // b's end is on its pipe
+	tunnel bool // it is no cable, but the way of packets between the two
 	// trackA and trackB are its tracks in the rows of a and of b; gutter is its place
 	// among those that run down at the right between two rows.
 	trackA, trackB, gutter int
@@ -130,6 +132,7 @@ func collect(o Options, views []view) *graph {
 		}
 		g.addCables(&views[i])
 		g.addRoom(&views[i])
+		g.addRouters(&views[i])
 	}
 	return g
 }

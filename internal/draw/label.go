@@ -55,7 +55,7 @@ func headRuns(m *Metrics, s model.Stack, further bool) []run {
 	return runs
 }
 
-// systemText says what a stack is and does: "Debian 12 · routes", "User-Mode Linux".
+// systemText says what a stack is: "Debian 12", "User-Mode Linux". That it routes, a sign says.
 func systemText(s model.Stack) string {
 	var words []string
 	switch s.Kind {
@@ -70,10 +70,18 @@ func systemText(s model.Stack) string {
 	if s.System != "" {
 		words = append(words, s.System)
 	}
-	if s.Forwards {
-		words = append(words, "routes between its interfaces")
-	}
 	return Clean(strings.Join(words, " · "))
+}
+
+// behindText tells how a segment reaches further.
+func behindText(s model.Segment) string {
+	switch s.Behind {
+	case model.BehindNAT:
+		return "behind NAT"
+	case model.BehindRouter:
+		return "routed"
+	}
+	return ""
 }
 
 // segmentLabel is a segment's name and what else is known about it.
@@ -86,10 +94,13 @@ func segmentLabel(m *Metrics, s model.Segment) (name, rest string) {
 		if s.VLANAware {
 			words = append(words, "keeps VLANs apart")
 		}
-		if m.Terse {
-			return "LAN of " + Clean(s.Name), strings.Join(words, " ")
+		if b := behindText(s); b != "" {
+			words = append(words, b)
 		}
-		return "virtual LAN of " + Clean(s.Name), strings.Join(words, " ")
+		if m.Terse {
+			return "LAN of " + Clean(s.Name), strings.Join(words, " · ")
+		}
+		return "virtual LAN of " + Clean(s.Name), strings.Join(words, " · ")
 	}
 	for n, p := range s.Subnets {
 		if n == 3 {
@@ -128,12 +139,36 @@ func (g *graph) addressLines(itf model.Interface, legend bool) [][]run {
 			lines = append(lines, []run{addr, {text: note, style: NoteText}})
 		}
 	}
+	if n := natText(itf); n != "" {
+		lines = append(lines, []run{{text: n, style: NoteText}})
+	}
 	if legend {
 		for _, s := range hostEndLegend {
 			lines = append(lines, []run{{text: s, style: CalloutText}})
 		}
 	}
 	return lines
+}
+
+// natText tells whom the interface hides behind its address.
+func natText(itf model.Interface) string {
+	if len(itf.NAT) == 0 {
+		return ""
+	}
+	text := "NAT"
+	for n, p := range itf.NAT {
+		switch {
+		case !p.IsValid():
+			return "NAT for all"
+		case n == 2:
+			return fmt.Sprintf("%s and %d more", text, len(itf.NAT)-n)
+		case n == 0:
+			text += " for " + p.String()
+		default:
+			text += ", " + p.String()
+		}
+	}
+	return text
 }
 
 // narrowWidth is how much of an address stands on one line where columns are few: all

@@ -22,6 +22,7 @@ type Metrics struct {
 	Name                float64 // y of a stack's name, from the box's top
 	Header              float64 // from the box's top to its band
 	BandInset           float64 // of the band in the box, at its sides
+	Router, RouterBox   float64 // heights of the row with a router's sign, and of that sign
 	BandLabel, BandFoot float64 // heights of the band's label, and of what is below its last line
 	Zone                float64 // a gap between two kinds of things
 	Plate, PlatePad     float64 // a name plate's height, and its text's distance from its sides
@@ -46,7 +47,7 @@ func Pixels() *Metrics {
 		MaxWidth: 1800, MinWidth: 720, Margin: 36,
 		Title: 28, Subtitle: 20, CaptionGap: 18,
 		Line: 19, Small: 17,
-		Pad: 26, BoxGap: 48, RowGap: 36, Name: 27, Header: 46, BandInset: 12, BandLabel: 26, BandFoot: 10,
+		Pad: 26, BoxGap: 48, RowGap: 36, Name: 27, Header: 46, BandInset: 12, Router: 34, RouterBox: 24, BandLabel: 26, BandFoot: 10,
 		Zone: 12, Plate: 28, PlatePad: 15, Mark: 20, Bus: 14, Text: 27, TextMark: 17, Overhang: 22, ColumnGap: 16,
 		Exit: 44, Track: 18, CableText: 15, LANGap: 40, LANText: 25, LANTextGap: 34,
 	}
@@ -59,7 +60,7 @@ func Cells() *Metrics {
 		MaxWidth: 80, MinWidth: 40, Margin: 0,
 		Title: 1, Subtitle: 1, CaptionGap: 1,
 		Line: 1, Small: 1,
-		Pad: 1, BoxGap: 2, RowGap: 1, Name: 0, Header: 1, BandInset: 1, BandLabel: 1, BandFoot: 0,
+		Pad: 1, BoxGap: 2, RowGap: 1, Name: 0, Header: 1, BandInset: 1, Router: 1, RouterBox: 0, BandLabel: 1, BandFoot: 0,
 		Zone: 0, Plate: 1, PlatePad: 1, PlateLeft: 2, Mark: 1, Bus: 1, Text: 2, TextMark: 1, Overhang: 2, ColumnGap: 1,
 		Exit: 1, Track: 1, CableText: 0, LANGap: 2, LANText: 1, LANTextGap: 1,
 	}
@@ -82,7 +83,7 @@ func (s Style) font() font {
 	switch s {
 	case TitleText, NameText:
 		return font{size: 17, bold: true}
-	case PlateText, LANText, BridgeText:
+	case PlateText, LANText, BridgeText, RouterText:
 		return font{size: 14, bold: true}
 	case AddressText:
 		return font{size: 13, mono: true}

@@ -144,8 +144,17 @@ func (i *iface) rank() int {
 	}
 }
 
+// leadsTo is the name of the box that a veth leads to: container runtimes choose the veth's
+// own by chance, and it is another one tomorrow.
+func (i *iface) leadsTo() string {
+	if i.kind == model.Veth && len(i.peers) > 0 {
+		return i.peers[0].box.id
+	}
+	return ""
+}
+
 func compareIfaces(a, b *iface) int {
-	return cmp.Or(cmp.Compare(a.rank(), b.rank()), model.NaturalCompare(a.name, b.name), cmp.Compare(a.id, b.id))
+	return cmp.Or(cmp.Compare(a.rank(), b.rank()), model.NaturalCompare(a.leadsTo(), b.leadsTo()), model.NaturalCompare(a.name, b.name), cmp.Compare(a.id, b.id))
 }
 
 // order walks from each uplink over the bridges and bars that it is plugged into, so

@@ -1,6 +1,9 @@
 package draw
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // part is what of a stack's box stands in one row of the picture. A box that is wider
 // than the picture may be is drawn in several parts, one below the other; a bus or a bar
@@ -28,22 +31,67 @@ func (g *graph) split(b *box) {
 		b.parts = []*part{g.newPart(b, b.ifaces)}
 		return
 	}
-	placed := map[*box]bool{}
 	from := 0
-	for n := 1; n <= len(b.ifaces); n++ {
-		if n < len(b.ifaces) {
-			list := b.ifaces[from : n+1]
-			if g.besides(list, placed).width(g.columnsWidth(list), g) <= limit {
-				continue
+	for _, to := range g.breaks(b.ifaces, limit) {
+		b.parts = append(b.parts, g.newPart(b, b.ifaces[from:to]))
+		from = to
+	}
+}
+
+// What it costs to go to a further part, and to let something wrap into it: a picture may
+// be two parts longer to save three wraps. Of equal ones, that with parts of like width is best.
+const partCost, wrapCost, emptyCost = 3.0, 2.0, 0.5
+
+// breaks says after how many of a box's columns each part ends, so that the cost is least
+// with no part wider than the limit, but where one column alone is.
+func (g *graph) breaks(list []*iface, limit float64) []int {
+	wraps := wrapsAfter(list)
+	cost, from := make([]float64, len(list)+1), make([]int, len(list)+1)
+	for to := range list {
+		cost[to+1] = math.Inf(1)
+	}
+	for at := range list {
+		for to := at + 1; to <= len(list); to++ {
+			part := list[at:to]
+			width := g.besides(part, list[:at]).width(g.columnsWidth(part), g)
+			if to > at+1 && width > limit {
+				break
+			}
+			empty := max(0, 1-width/limit)
+			if c := cost[at] + partCost + wrapCost*float64(wraps[to-1]) + emptyCost*empty*empty; c < cost[to] {
+				cost[to], from[to] = c, at
 			}
 		}
-		list := b.ifaces[from:n]
-		for _, o := range g.besides(list, placed).boxes {
-			placed[o] = true
-		}
-		b.parts = append(b.parts, g.newPart(b, list))
-		from = n
 	}
+	var out []int
+	for to := len(list); to > 0; to = from[to] {
+		out = append(out, to)
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// wrapsAfter is the number of containers that would wrap if a part ended after each column.
+func wrapsAfter(list []*iface) []int {
+	first, last := map[*container]int{}, map[*container]int{}
+	for n, i := range list {
+		for _, c := range i.containers() {
+			if c.isStack() && !c.isVRF() {
+				continue
+			}
+			if _, seen := first[c]; !seen {
+				first[c] = n
+			}
+			last[c] = n
+		}
+	}
+	out := make([]int, len(list))
+	for c, n := range first {
+		for ; n < last[c]; n++ {
+			out[n]++
+		}
+	}
+	return out
 }
 
 func (g *graph) newPart(b *box, list []*iface) *part {
@@ -68,16 +116,21 @@ func (c company) width(columns float64, g *graph) float64 {
 	return columns
 }
 
-func (g *graph) besides(list []*iface, placed map[*box]bool) company {
+// besides are those of some columns that are not beside the columns before them already.
+func (g *graph) besides(list, before []*iface) company {
 	var c company
 	for _, i := range list {
 		for _, o := range i.peers {
-			if !o.box.numbered && !placed[o.box] && !slices.Contains(c.boxes, o.box) {
+			if !o.box.numbered && !slices.Contains(c.boxes, o.box) && !slices.ContainsFunc(before, func(b *iface) bool { return o.box.cabledTo(b) }) {
 				c.boxes = append(c.boxes, o.box)
 			}
 		}
 	}
 	return c
+}
+
+func (b *box) cabledTo(i *iface) bool {
+	return slices.ContainsFunc(i.peers, func(o *iface) bool { return o.box == b })
 }
 
 // around is the number of boxes cabled to a box that have no room beside it.

@@ -9,15 +9,15 @@ import (
 type row struct {
 	parts []*part
 	// top, and then the y of each thing in the row.
-	top, name, bandTop, bandLabel, bandFoot float64
-	lines                                   []float64 // y of the containers; 0: host ends in the stack
-	texts                                   []float64 // y of the first line beside host ends in each
-	plates                                  []float64 // y of the plates above each container row; the last: on the border
-	details                                 []float64 // y of the top of the small print above the plates
-	labels                                  []float64 // y of the labels above each container row
-	border, exit                            float64
-	trackTop                                float64 // the first cable is one track below it
-	tracks                                  int
+	top, name, bandTop, bandLabel, router, bandFoot float64
+	lines                                           []float64 // y of the containers; 0: host ends in the stack
+	texts                                           []float64 // y of the first line beside host ends in each
+	plates                                          []float64 // y of the plates above each container row; the last: on the border
+	details                                         []float64 // y of the top of the small print above the plates
+	labels                                          []float64 // y of the labels above each container row
+	border, exit                                    float64
+	trackTop                                        float64 // the first cable is one track below it
+	tracks                                          int
 }
 
 // placeColumns gives every interface its x, and every box its x, width and row.
@@ -175,6 +175,9 @@ func (g *graph) placeRow(r *row, f *flow) {
 		last := k == len(zones)-1
 		switch k {
 		case 0:
+			if r.routes() {
+				r.router = f.take(m.Router)
+			}
 			r.lines = append(r.lines, f.take(m.Line))
 			r.texts = append(r.texts, r.lines[0])
 			f.y += float64(max(0, z.addresses-1))*m.Line + m.BandFoot

@@ -15,7 +15,7 @@ type Scene struct {
 
 // Group is the drawing of one object.
 type Group struct {
-	// ID is "stack:ID", "segment:ID", "interface:ID", "cable:ID", "ghost:ID" with
+	// ID is "stack:ID", "segment:ID", "router:ID", "interface:ID", "cable:ID", "ghost:ID" with
 	// the model's id, or "caption", "key", "background".
 	ID string
 	// Title says what it is, for a tooltip and a screen reader.
@@ -38,9 +38,10 @@ const (
 	HostBox      Style = "host"
 	VMBox        Style = "vm"
 	NamespaceBox Style = "ns"
-	BandBox      Style = "band"  // the IP stack in a box
-	VRFBox       Style = "vrf"   // a stack inside a stack
-	PlateBox     Style = "plate" // an interface's name plate
+	BandBox      Style = "band"   // the IP stack in a box
+	VRFBox       Style = "vrf"    // a stack inside a stack
+	PlateBox     Style = "plate"  // an interface's name plate
+	RouterBox    Style = "router" // the sign of a stack that routes
 )
 
 // Styles of lines.
@@ -50,6 +51,8 @@ const (
 	Bar       Style = "bar" // joins the ends that are plugged into an interface
 	Pipe      Style = "pipe"
 	Cable     Style = "cable"
+	Tunneled  Style = "tunnel" // joins two ends of a tunnel
+	Route     Style = "route"  // from a router's sign to a host end
 	GhostPipe Style = "ghost-pipe"
 	// Hop is a gap in a line that a pipe passes over, inside of a box or outside.
 	Hop        Style = "hop"
@@ -76,6 +79,7 @@ const (
 	SmallText   Style = "small" // MAC, MTU, owner
 	LANText     Style = "lan-name"
 	BridgeText  Style = "bridge-name"
+	RouterText  Style = "router-name"
 	MarkText    Style = "mark" // + − ~
 	CalloutText Style = "callout"
 )

@@ -126,5 +126,46 @@ func (g *graph) cablesOf(v *view, w *model.Wiring) []*cable {
 			}
 		}
 	}
+	return append(out, g.tunnelsOf(w)...)
+}
+
+// tunnelsOf finds the pairs of tunnels that lead to each other: of one kind and number, the
+// far address of each on the other's stack.
+func (g *graph) tunnelsOf(w *model.Wiring) []*cable {
+	at := map[string]map[string]bool{} // addresses by stack
+	tunnels := 0
+	for _, itf := range w.Interfaces {
+		if itf.WireEnd.In == model.InTunnel && itf.WireEnd.ID != "" {
+			tunnels++
+		}
+	}
+	if tunnels < 2 {
+		return nil
+	}
+	for _, itf := range w.Interfaces {
+		for _, a := range itf.Addresses {
+			if at[itf.Stack] == nil {
+				at[itf.Stack] = map[string]bool{}
+			}
+			at[itf.Stack][a.Address.Addr().String()] = true
+		}
+	}
+	type end struct{ stack, what string }
+	open := map[end]model.Interface{}
+	var out []*cable
+	for _, itf := range w.Interfaces {
+		i := g.byID[itf.ID]
+		if i == nil || itf.WireEnd.In != model.InTunnel || itf.WireEnd.ID == "" {
+			continue
+		}
+		what := string(itf.Kind) + " " + itf.Detail
+		for stack, addresses := range at {
+			other, ok := open[end{stack, what}]
+			if ok && stack != itf.Stack && addresses[itf.WireEnd.ID] && at[itf.Stack][other.WireEnd.ID] {
+				out = append(out, &cable{id: "tunnel:" + other.ID, a: g.byID[other.ID], b: i, tunnel: true})
+			}
+		}
+		open[end{itf.Stack, what}] = itf
+	}
 	return out
 }

@@ -19,7 +19,11 @@ func (g *graph) placeGutters() float64 {
 			down = append(down, c)
 		}
 	}
-	slices.SortStableFunc(down, func(x, y *cable) int { return cmp.Compare(x.a.x, y.a.x) })
+	slices.SortStableFunc(down, func(x, y *cable) int {
+		xu, xl := g.upperLower(x)
+		yu, yl := g.upperLower(y)
+		return cmp.Or(cmp.Compare(xu.x, yu.x), cmp.Compare(yl.x, xl.x))
+	})
 	for n, c := range down {
 		c.gutter = n + 1
 	}
@@ -29,6 +33,14 @@ func (g *graph) placeGutters() float64 {
 	return g.m.Overhang + float64(len(down)-1)*g.m.Track
 }
 
+// upperLower are a cable's ends in the upper and in the lower row.
+func (g *graph) upperLower(c *cable) (upper, lower *iface) {
+	if slices.Index(g.rows, c.a.part.row) > slices.Index(g.rows, c.b.part.row) {
+		return c.b, c.a
+	}
+	return c.a, c.b
+}
+
 func (g *graph) gutterX(c *cable) float64 {
 	return g.right + g.m.Overhang + float64(c.gutter-1)*g.m.Track
 }
@@ -36,6 +48,7 @@ func (g *graph) gutterX(c *cable) float64 {
 // stretch is the part of a cable below one row of boxes.
 type stretch struct {
 	lo, hi float64
+	nest   int // of those that begin at one pipe, the lower comes first
 	track  *int
 }
 
@@ -47,11 +60,11 @@ func (g *graph) routeCables(r *row) {
 		inA, inB := c.a.part.row == r, c.b.part.row == r
 		switch {
 		case inA && inB:
-			list = append(list, stretch{min(c.a.x, c.b.x), max(c.a.x, c.b.x), &c.trackA})
+			list = append(list, stretch{min(c.a.x, c.b.x), max(c.a.x, c.b.x), 0, &c.trackA})
 		case inA:
-			list = append(list, stretch{c.a.x, math.Inf(1), &c.trackA})
+			list = append(list, stretch{c.a.x, math.Inf(1), g.nest(c, c.a), &c.trackA})
 		case inB:
-			list = append(list, stretch{c.b.x, math.Inf(1), &c.trackB})
+			list = append(list, stretch{c.b.x, math.Inf(1), g.nest(c, c.b), &c.trackB})
 		}
 	}
 	slices.SortStableFunc(list, func(x, y stretch) int {
@@ -59,7 +72,7 @@ func (g *graph) routeCables(r *row) {
 			return c
 		}
 		if math.IsInf(x.hi, 1) {
-			return cmp.Compare(y.lo, x.lo)
+			return cmp.Or(cmp.Compare(y.lo, x.lo), cmp.Compare(x.nest, y.nest))
 		}
 		return cmp.Or(cmp.Compare(x.hi-x.lo, y.hi-y.lo), cmp.Compare(y.lo, x.lo))
 	})
@@ -73,6 +86,15 @@ func (g *graph) routeCables(r *row) {
 		*s.track = t + 1
 		r.tracks = max(r.tracks, t+1)
 	}
+}
+
+// nest orders the cables of one pipe by the places right of the boxes where they turn: in
+// the upper row the outermost is the highest, in the lower row the lowest.
+func (g *graph) nest(c *cable, at *iface) int {
+	if upper, _ := g.upperLower(c); upper == at {
+		return -c.gutter
+	}
+	return c.gutter
 }
 
 // trackY is the y of a track; tracks count from 1.
@@ -127,6 +149,9 @@ func (g *graph) placeLANs(n int, r *row, f *flow) {
 		f.y += g.m.LANText
 		for _, u := range line {
 			text := g.freeOf(lines[k+1:], u)
+			if right := max(g.right, g.o.MaxWidth-g.m.Margin); text+u.seg.label > right && !g.crossed(lines[k+1:], right-u.seg.label, right) {
+				text = right - u.seg.label // to the left of its bus, where it has room
+			}
 			u.hi = max(u.hi, text+u.seg.label)
 			g.width = max(g.width, u.hi+g.m.Margin)
 			u.seg.places = append(u.seg.places, lanPlace{row: r, y: y, textY: f.y, x1: u.lo, x2: u.hi, text: text})
@@ -168,6 +193,18 @@ func (g *graph) fitBeside(uses []lanUse) bool {
 		}
 	}
 	return len(uses) == 1 || uses[len(uses)-1].lo+uses[len(uses)-1].seg.label <= g.right
+}
+
+// crossed tells whether a pipe to a lower line comes down between two places.
+func (g *graph) crossed(lower [][]lanUse, x1, x2 float64) bool {
+	for _, line := range lower {
+		for _, u := range line {
+			if slices.ContainsFunc(u.pipes, func(p float64) bool { return p > x1-g.gap() && p < x2+g.gap() }) {
+				return true
+			}
+		}
+	}
+	return x1 < g.m.Margin
 }
 
 // freeOf is the leftmost x for a LAN's label where no pipe to a lower line crosses it.

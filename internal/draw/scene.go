@@ -27,6 +27,7 @@ func (g *graph) scene(v *view) *Scene {
 	}
 	s.Groups = append(s.Groups, g.cableGroups(v)...)
 	s.Groups = append(s.Groups, g.barGroups(v)...)
+	s.Groups = append(s.Groups, g.routerGroups(v)...)
 	s.Groups = append(s.Groups, g.ghostGroups(v)...)
 	for n, itf := range v.w.Interfaces {
 		if i := g.byID[itf.ID]; i != nil {
@@ -269,6 +270,12 @@ func (g *graph) joints(v *view) []Group {
 			out = append(out, Group{ID: "joint:" + c.key, Parts: []Part{End{At: Point{c.of.x, c.of.y(c)}, Style: Joint, Tone: -1}}})
 		}
 	}
+	for _, c := range g.cablesOf(v, &v.w) {
+		if placed := g.cabled[c.key()]; placed != nil && placed.onPipe {
+			way := g.cablePoints(placed)
+			out = append(out, Group{ID: "joint:" + c.id, Parts: []Part{End{At: way[len(way)-1], Style: Joint, Tone: -1}}})
+		}
+	}
 	return out
 }
 
@@ -308,7 +315,7 @@ func (g *graph) addHops(s *Scene) {
 	var flat []Line // horizontal strokes
 	for _, grp := range s.Groups {
 		for _, p := range grp.Parts {
-			if l, ok := p.(Line); ok && l.Style != Pipe && l.Style != GhostPipe {
+			if l, ok := p.(Line); ok && l.Style != Pipe && l.Style != GhostPipe && l.Style != Route {
 				for n := 1; n < len(l.Points); n++ {
 					if l.Points[n].Y == l.Points[n-1].Y {
 						flat = append(flat, Line{Points: l.Points[n-1 : n+1], Style: l.Style})

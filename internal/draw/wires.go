@@ -23,9 +23,12 @@ func (g *graph) cableGroups(v *view) []Group {
 			ID: "cable:" + c.id, Change: changes[c.id], Parts: []Part{line},
 			Title: "Cable between " + Clean(c.a.name) + " and " + Clean(c.b.name),
 		}
+		if c.tunnel {
+			line.Style = Tunneled
+			grp.Parts[0], grp.Title = line, "Tunnel between "+Clean(c.a.name)+" and "+Clean(c.b.name)
+		}
 		if c.onPipe {
 			grp.Title = Clean(c.a.name) + " is plugged into " + Clean(c.b.name)
-			grp.Parts = append(grp.Parts, End{At: line.Points[len(line.Points)-1], Style: Joint, Tone: -1})
 		}
 		if l, ok := g.cableLabel(placed); ok {
 			grp.Parts = append(grp.Parts, l)
@@ -47,14 +50,18 @@ func (g *graph) cablePoints(c *cable) []Point {
 		return []Point{{c.a.x, ra.exit}, {c.a.x, ya}, {c.b.x, ya}, {c.b.x, rb.exit}}
 	}
 	x, yb := g.gutterX(c), g.trackY(rb, c.trackB)
-	return []Point{{c.a.x, ra.exit}, {c.a.x, ya}, {x, ya}, {x, yb}, {c.b.x, yb}, {c.b.x, rb.exit}}
+	way := []Point{{c.a.x, ra.exit}, {c.a.x, ya}, {x, ya}, {x, yb}, {c.b.x, yb}, {c.b.x, rb.exit}}
+	if c.onPipe && c.b.onLAN {
+		return way[:5] // the pipe goes on down to its LAN
+	}
+	return way
 }
 
 // cableLabel names a cable where there is one only below its row, so that a label
 // has room under it and no pipe to a LAN runs through.
 func (g *graph) cableLabel(c *cable) (Label, bool) {
 	r := c.a.part.row
-	if g.m.CableText == 0 || r.tracks != 1 || c.b.part.row != r || c.onPipe {
+	if g.m.CableText == 0 || r.tracks != 1 || c.b.part.row != r || c.onPipe || c.tunnel {
 		return Label{}, false
 	}
 	l := g.label((c.a.x+c.b.x)/2, g.trackY(r, 1)+g.m.CableText, NoteText, "virtual Ethernet cable")

@@ -41,6 +41,7 @@ const (
 	partSystem     = "os-release"
 	partSysctl     = "sysctl"
 	partHolders    = "holders"
+	partMachines   = "machines"
 	partCollector  = "collector" // the collector's first line
 	partEnd        = "end"       // and its last
 )
@@ -65,6 +66,7 @@ type namespace struct {
 	name     string
 	sections []section
 	far      []linkRow // halves of veth pairs whose other half is elsewhere
+	lower    []linkRow // those whose lower link is elsewhere
 }
 
 func (n *namespace) all(part string) []section {
@@ -124,6 +126,7 @@ func Read(files ...File) (s model.Snapshot, missing []string, err error) {
 	if err := pairVeths(&s, spaces); err != nil {
 		return s, nil, err
 	}
+	findLower(&s, spaces)
 	s.Sort()
 	return s, missing, nil
 }
@@ -233,7 +236,11 @@ func partOf(words []string) string {
 		case is("fdb"):
 			return partFDB
 		}
-	case partHostname, partSystem, partSysctl, partHolders, partCollector, partEnd:
+	case "nft":
+		return partNft
+	case "iptables-save":
+		return partIptables
+	case partHostname, partSystem, partSysctl, partHolders, partMachines, partCollector, partEnd:
 		return program
 	}
 	return "?"
@@ -305,6 +312,8 @@ func partByKeys(rows []map[string]json.RawMessage) string {
 			return partBridgeLink
 		case has("name", "id"):
 			return partNetns
+		case has("nftables"):
+			return partNft
 		case has("mac"):
 			return partFDB
 		case has("priority", "src"), has("priority", "srclen"):

@@ -25,11 +25,13 @@ every() {
 	run bridge "$@" -d -j vlan
 	run bridge "$@" -d -j fdb
 }
+# sysctls IN...: with cat, not read: dash reads byte by byte, and a sysctl has one byte then
+# (proc_first_pos_non_zero_ignore and the like, kernel/sysctl.c).
 sysctls() {
 	echo "### sysctl"
 	for f in ipv4/ip_forward ipv6/conf/all/forwarding; do
-		read -r value < "/proc/sys/net/$f" && echo "$f=$value"
-	done 2>/dev/null
+		value=$("$@" cat "/proc/sys/net/$f" 2>/dev/null) && echo "$f=$value"
+	done
 }
 # holders: who has taps open; fdinfo of /dev/net/tun has a line "iff: NAME" (drivers/net/tun.c).
 holders() {
@@ -41,6 +43,19 @@ holders() {
 		read -r comm < "/proc/$pid/comm" && echo $tap $pid $comm
 	done 2>/dev/null | sort -u
 }
+# machines: what a VM's monitor was called by, of each process that has a tap open; of its command
+# line only that.
+machines() {
+	echo "### machines"
+	for pid; do
+		name=$(tr '\0' '\n' < "/proc/$pid/cmdline" | sed -n '/^--\{0,1\}name$/{n;p;q}; /^--id$/{n;p;q}; s/^umid=//p') && [ -n "$name" ] && echo $pid $name
+	done 2>/dev/null
+}
+# nat: whom this host hides behind its own address; it may have neither program, and not the rights.
+nat() {
+	run nft -j list ruleset
+	run iptables-save -t nat
+}
 echo "### collector"
 echo "### hostname"
 cat /proc/sys/kernel/hostname
@@ -48,14 +63,16 @@ echo "### os-release"
 cat /etc/os-release 2>/dev/null
 every
 sysctls
-holders
+nat
+h=$(holders)
+echo "$h"
+machines $(echo "$h" | sed 1d | cut -d ' ' -f 2 | sort -u)
 [ "$1" != all ] || set -- $(ip netns list 2>/dev/null | cut -d ' ' -f 1)
 [ $# = 0 ] || run ip -j netns list # by which id this namespace knows the others
 for name; do
 	[ "/run/netns/$name" -ef /proc/self/ns/net ] && continue # this one, by its name
 	echo "### netns $name"
 	every -n "$name"
-	echo "### sysctl"
-	ip netns exec "$name" sh -c 'for f in ipv4/ip_forward ipv6/conf/all/forwarding; do read -r v < /proc/sys/net/$f && echo "$f=$v"; done' 2>/dev/null
+	sysctls ip netns exec "$name"
 done
 echo "### end"

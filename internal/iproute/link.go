@@ -231,6 +231,27 @@ func groupNumber(s string) uint32 {
 	return uint32(n)
 }
 
+// findLower finds the lower links that are in another namespace: of a macvlan, an ipvlan or
+// a VLAN that was moved. It is told by its index there; who made them is mostly the first
+// namespace, so it is looked for there, and else where one only has a link of that index.
+func findLower(s *model.Snapshot, spaces []*namespace) {
+	for i, ns := range spaces {
+		for _, r := range ns.lower {
+			var found []model.Ref
+			for j, o := range s.Namespaces {
+				for _, l := range o.Links {
+					if l.Index == r.LinkIndex && j != i && l.Kind != model.Loopback {
+						found = append(found, model.Ref{Namespace: o.Name, Name: l.Name})
+					}
+				}
+			}
+			if len(found) == 1 || len(found) > 1 && found[0].Namespace == "" {
+				s.Namespaces[i].Link(r.Name).Parent = &found[0]
+			}
+		}
+	}
+}
+
 // half is one half of a veth pair that is across namespaces, with the other's index.
 type half struct{ space, index, peer int }
 

@@ -60,6 +60,11 @@ func (n *namespace) read() (model.Namespace, []string, error) {
 		}
 	}
 	n.readText(&out)
+	nat, err := SourceNAT([]byte(n.text(partNft)), []byte(n.text(partIptables)))
+	if err != nil {
+		return out, nil, n.all(partNft)[0].wrong(err, 0)
+	}
+	out.SourceNAT = nat
 	return out, lacks, nil
 }
 
@@ -93,6 +98,9 @@ func (n *namespace) readLinks(out *model.Namespace) error {
 		if r.NetNSID != nil && l.Kind == model.Veth {
 			r.Name = l.Name
 			n.far = append(n.far, r)
+		} else if r.NetNSID != nil && l.Parent == nil && r.LinkIndex != 0 {
+			r.Name = l.Name
+			n.lower = append(n.lower, r)
 		}
 		out.Links = append(out.Links, l)
 	}
@@ -219,6 +227,16 @@ func (n *namespace) readText(out *model.Namespace) {
 			}
 		}
 	}
+	names := map[int]string{}
+	for _, s := range n.all(partMachines) {
+		for line := range strings.Lines(string(s.text)) {
+			if pid, name, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+				if pid, err := strconv.Atoi(pid); err == nil {
+					names[pid] = model.MachineName([]string{"-name", name})
+				}
+			}
+		}
+	}
 	for _, s := range n.all(partHolders) {
 		for line := range strings.Lines(string(s.text)) {
 			f := strings.Fields(line)
@@ -227,7 +245,7 @@ func (n *namespace) readText(out *model.Namespace) {
 			}
 			pid, err := strconv.Atoi(f[1])
 			if l := out.Link(f[0]); err == nil && l != nil && l.Tap != nil {
-				l.Tap.Holders = append(l.Tap.Holders, model.Holder{PID: pid, Command: strings.Join(f[2:], " ")})
+				l.Tap.Holders = append(l.Tap.Holders, model.Holder{PID: pid, Command: strings.Join(f[2:], " "), Name: names[pid]})
 			}
 		}
 	}

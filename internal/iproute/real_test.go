@@ -73,6 +73,7 @@ func TestTheCollectorSeesWhatTheKernelSays(t *testing.T) {
 		return string(out)
 	}
 	run("sh", "-c", hostScript, "sh", other.Name())
+	run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
 	var live, far model.Namespace
 	for range 50 { // until addresses and carriers have settled
 		before := host.Look().Clone()
@@ -94,6 +95,9 @@ func TestTheCollectorSeesWhatTheKernelSays(t *testing.T) {
 	if len(far.Links) < 8 {
 		t.Fatalf("%d links only", len(far.Links))
 	}
+	if !far.Forwards() {
+		t.Errorf("the collector does not see that the host forwards: %v", far.Settings)
+	}
 	unsaid(&far)
 	if diff := cmp.Diff(live, far, pointers); diff != "" {
 		t.Errorf("the kernel (-) and iproute2 (+) differ:\n%s", diff)
@@ -102,7 +106,7 @@ func TestTheCollectorSeesWhatTheKernelSays(t *testing.T) {
 
 // unsaid takes out what ip(8) does not print.
 func unsaid(n *model.Namespace) {
-	n.Name, n.Settings = "", nil
+	n.Name, n.Settings, n.SourceNAT = "", nil, nil
 	for i := range n.Links {
 		l := &n.Links[i]
 		l.Driver, l.Token = "", ""

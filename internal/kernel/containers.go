@@ -85,9 +85,9 @@ var runtimes = []struct {
 	{"docker", regexp.MustCompile(`(?:/docker/|docker-)([0-9a-f]{64})`)},
 	{"podman", regexp.MustCompile(`libpod-(?:conmon-)?([0-9a-f]{64})`)},
 	{"containerd", regexp.MustCompile(`(?:cri-containerd-|/default/|nerdctl-)([0-9a-f]{64})`)},
-	{"lxc", regexp.MustCompile(`(?:lxc\.payload\.|/lxc/)([^/]+)`)},
-	{"nspawn", regexp.MustCompile(`(?:systemd-nspawn@|/machine-)([^/]+?)\.(?:service|scope)`)},
-	{"service", regexp.MustCompile(`/system\.slice/(?:.*/)?([^/]+)\.service`)},
+	{"lxc", regexp.MustCompile(`(?:lxc\.payload\.|/lxc/)([^/\n]+)`)},
+	{"nspawn", regexp.MustCompile(`(?:systemd-nspawn@|/machine-)([^/\n]+?)\.(?:service|scope)`)},
+	{"service", regexp.MustCompile(`/system\.slice/(?:.*/)?([^/\n]+)\.service`)},
 }
 
 // kthreadd is the parent of all kernel threads (init/main.c, rest_init).

@@ -24,10 +24,16 @@ func (k *Kernel) FindTapHolders() (map[string][]model.Holder, error) {
 	}
 	for _, pid := range pids {
 		for _, tap := range k.tapsOf(pid) {
-			out[tap] = append(out[tap], model.Holder{PID: pid, Command: command(pid)})
+			out[tap] = append(out[tap], model.Holder{PID: pid, Command: command(pid), Name: machineName(pid)})
 		}
 	}
 	return out, nil
+}
+
+// machineName is the name of the virtual machine that a process is, "" if it has none.
+func machineName(pid int) string {
+	b, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	return model.MachineName(strings.Split(string(b), "\x00"))
 }
 
 // processes lists the process ids, ascending.

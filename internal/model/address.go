@@ -82,10 +82,11 @@ func OriginOf(a Address) Origin {
 }
 
 // isInterfaceID: the kernel's own link-local addresses are EUI-64 (ff:fe in the middle,
-// RFC 4291 appendix A); one that a person chose seldom is.
+// RFC 4291 appendix A), on tunnels ISATAP; one that a person chose seldom is.
 func isInterfaceID(a netip.Addr) bool {
 	b := a.As16()
-	return b[11] == 0xff && b[12] == 0xfe
+	isatap := (b[8]&^2) == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe // RFC 5214, of GRE and IPIP
+	return b[11] == 0xff && b[12] == 0xfe || isatap
 }
 
 // Status is ok, tentative or deprecated; "misplaced" is added by the wiring, which

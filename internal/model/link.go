@@ -157,6 +157,8 @@ type Tap struct {
 type Holder struct {
 	PID     int    `json:"pid"`
 	Command string `json:"command"` // /proc/PID/comm
+	// Name is what the virtual machine that it runs was called by who started it.
+	Name string `json:"name,omitempty"`
 	// Machine is the machine that the process is, "" if it is no known one.
 	Machine string `json:"machine,omitempty"`
 }

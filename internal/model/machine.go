@@ -1,6 +1,9 @@
 package model
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // Machine is a virtual machine, or a process that plays one: a stack of its own.
 type Machine struct {
@@ -36,6 +39,34 @@ const (
 // to be started again. One that does not live may be started anew.
 func (m *Machine) Lives() bool {
 	return m.State == MachineRunning || m.State == MachinePaused || m.State == MachineRestarting
+}
+
+// MachineName is the name that a virtual machine was started with, by its monitor's
+// command line: QEMU's -name (a name, or a list with guest=NAME), UML's umid=, the --id of
+// Firecracker, the --name of kvmtool. "" where there is none.
+func MachineName(args []string) string {
+	for i, a := range args {
+		next := ""
+		if i+1 < len(args) {
+			next = args[i+1]
+		}
+		switch {
+		case a == "-name" || a == "--name":
+			for n, field := range strings.Split(next, ",") {
+				if guest, ok := strings.CutPrefix(field, "guest="); ok {
+					return guest
+				}
+				if n == 0 && field != "" && !strings.Contains(field, "=") {
+					return field
+				}
+			}
+		case a == "--id":
+			return next
+		case strings.HasPrefix(a, "umid="):
+			return a[len("umid="):]
+		}
+	}
+	return ""
 }
 
 // NIC finds a NIC by name, nil if there is none.

@@ -69,6 +69,8 @@ type Namespace struct {
 	Rules      []Rule      `json:"rules,omitempty"`
 	Neighbours []Neighbour `json:"neighbours,omitempty"`
 	FDB        []FDBEntry  `json:"fdb,omitempty"`
+	// SourceNAT are the firewall's rules by which what is routed takes the stack's own address.
+	SourceNAT []SourceNAT `json:"source_nat,omitempty"`
 	// Settings are the sysctls below /proc/sys/net that matter here, by path:
 	// "ipv4/ip_forward", "ipv4/conf/eth0/rp_filter". Values as the kernel prints them.
 	Settings map[string]string `json:"settings,omitempty"`

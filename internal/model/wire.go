@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,7 +11,7 @@ import (
 // Wire makes the wiring of a snapshot. Loopback devices are left out, and so is a
 // VM's half of a veth pair: it is drawn as the VM's NIC.
 func Wire(s Snapshot) Wiring {
-	b := wirer{s: &s, nics: map[Ref]nicOf{}, links: map[Ref]*Link{}, segments: map[string]bool{}, defaults: map[string]*Route{}, w: Wiring{Version: WiringVersion}}
+	b := wirer{s: &s, nics: map[Ref]nicOf{}, links: map[Ref]*Link{}, segments: map[string]bool{}, defaults: map[string]*Route{}, stacks: map[string]string{}, forwards: map[string]bool{}, nat: map[string][]SourceNAT{}, w: Wiring{Version: WiringVersion}}
 	for i := range s.Namespaces {
 		ns := &s.Namespaces[i]
 		for j := range ns.Links {
@@ -26,6 +27,7 @@ func Wire(s Snapshot) Wiring {
 	}
 	b.addMachines()
 	b.nameSegments()
+	b.markRouted()
 	return b.w
 }
 
@@ -40,7 +42,10 @@ type wirer struct {
 	// thousands of either.
 	links    map[Ref]*Link
 	segments map[string]bool
-	defaults map[string]*Route // of each stack
+	defaults map[string]*Route      // of each stack
+	forwards map[string]bool        // of each stack
+	nat      map[string][]SourceNAT // of each stack
+	stacks   map[string]string      // id by the namespace's name
 	// machines are the snapshot's, and those that are only known as holders of a tap.
 	machines []Machine
 }
@@ -82,15 +87,13 @@ func (b *wirer) collectMachines() {
 // holderName names a machine that is not ours after its process, and after its
 // first tap as well where another one has that name.
 func (b *wirer) holderName(h Holder, tap string) string {
-	if h.Machine != "" {
-		return h.Machine
-	}
+	name := cmp.Or(h.Machine, h.Name, h.Command)
 	for _, m := range b.machines {
-		if m.Name == h.Command {
-			return h.Command + ":" + tap
+		if m.Name == name {
+			return name + ":" + tap
 		}
 	}
-	return h.Command
+	return name
 }
 
 // vmmOf tells the virtual machine monitor from a process's name.
@@ -122,7 +125,7 @@ func (b *wirer) addStack(ns *Namespace, first bool) {
 	case ns.Container != nil:
 		st.Name, st.Kind, st.System = ns.Container.describe()
 	}
-	b.defaults[id] = ns.DefaultRoute()
+	b.defaults[id], b.forwards[id], b.nat[id], b.stacks[ns.Name] = ns.DefaultRoute(), ns.Forwards(), ns.SourceNAT, id
 	b.w.Stacks = append(b.w.Stacks, st)
 	for _, l := range ns.Links {
 		if l.Kind == VRF {
@@ -154,7 +157,10 @@ func (b *wirer) addLinks(ns *Namespace, first bool) {
 	for i := range ns.Links {
 		l := &ns.Links[i]
 		ref := Ref{ns.Name, l.Name}
-		if l.Kind == Loopback || l.Kind == VRF || b.isMachineHalf(ns, l) {
+		if l.isDatapath() {
+			b.w.Segments = append(b.w.Segments, Segment{ID: "bridge:" + ref.String(), Name: "Open vSwitch", Kind: "bridge", Stack: stack})
+		}
+		if l.Kind == Loopback || l.Kind == VRF || l.isDatapath() || b.isMachineHalf(ns, l) {
 			continue
 		}
 		if l.Kind == Bridged {
@@ -163,7 +169,7 @@ func (b *wirer) addLinks(ns *Namespace, first bool) {
 		itf := Interface{
 			ID: stack + "/" + l.Name, Name: l.Name, Kind: l.Kind, Stack: stack, MAC: l.MAC, MTU: l.MTU,
 			Up: l.Up, Carrier: l.Carrier, Owner: ownerOf(l), Detail: detailOf(l),
-			HostEnd: b.hostEnd(ns, l, stack), WireEnd: b.wireEnd(ns, l, stack),
+			HostEnd: b.hostEnd(ns, l, stack), WireEnd: b.wireEnd(ns, l),
 		}
 		if l.Port != nil {
 			itf.VLANs = l.Port.VLANs
@@ -200,7 +206,7 @@ func (b *wirer) hostEnd(ns *Namespace, l *Link, stack string) End {
 	switch {
 	case m == nil:
 		return End{InStack, stack}
-	case m.Kind == Bridged:
+	case m.Kind == Bridged || m.isDatapath():
 		return End{InSegment, "bridge:" + Ref{ns.Name, m.Name}.String()}
 	case m.Kind == VRF:
 		return End{InStack, "vrf:" + Ref{ns.Name, m.Name}.String()}
@@ -209,7 +215,7 @@ func (b *wirer) hostEnd(ns *Namespace, l *Link, stack string) End {
 	}
 }
 
-func (b *wirer) wireEnd(ns *Namespace, l *Link, stack string) End {
+func (b *wirer) wireEnd(ns *Namespace, l *Link) End {
 	ref := Ref{ns.Name, l.Name}
 	if _, cabled := b.nics[ref]; cabled {
 		return b.cable(ref.String())
@@ -217,24 +223,29 @@ func (b *wirer) wireEnd(ns *Namespace, l *Link, stack string) End {
 	if b.heldByNobodyKnown(ns, l) {
 		return b.cable(ref.String())
 	}
-	switch l.Kind {
-	case Bridged:
+	switch l.Kind.wire() {
+	case wireOwnSegment:
 		return End{InSegment, "bridge:" + ref.String()}
-	case TapKind, Dummy, IFB:
+	case wireNothing:
 		return End{In: InNothing}
-	case TunKind:
+	case wireDatapath:
+		if b.links[Ref{ns.Name, ovsDatapath}] != nil {
+			return End{InSegment, "bridge:" + Ref{ns.Name, ovsDatapath}.String()}
+		}
+		return End{In: InInterface}
+	case wireHolder:
 		if l.Carrier {
 			return End{In: InTunnel}
 		}
 		return End{In: InNothing}
-	case Veth:
+	case wirePeer:
 		return b.vethEnd(ref, l)
-	case VLANKind, Macvlan, Macvtap, IPvlan:
-		if l.Parent != nil && l.Parent.Namespace == ns.Name {
-			return End{InInterface, stack + "/" + l.Parent.Name}
+	case wireParent:
+		if l.Parent != nil && b.links[*l.Parent] != nil {
+			return End{InInterface, b.stacks[l.Parent.Namespace] + "/" + l.Parent.Name}
 		}
 		return End{In: InInterface}
-	case VXLAN, Geneve, GRE, Gretap, IPIP, SIT, Wireguard:
+	case wireTunnel:
 		if l.Tunnel != nil {
 			return End{InTunnel, l.Tunnel.Remote}
 		}

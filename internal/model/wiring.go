@@ -28,7 +28,8 @@ type Stack struct {
 	// Parent is the stack that this one is a part of (a VRF's host), "" for none.
 	Parent string `json:"parent,omitempty"`
 	System string `json:"system,omitempty"`
-	// Forwards tells whether it routes between its interfaces.
+	// Forwards tells whether it routes between its interfaces; with addresses on one only it
+	// does not.
 	Forwards bool   `json:"forwards"`
 	Change   Change `json:"change,omitempty"`
 }
@@ -47,6 +48,9 @@ type Segment struct {
 	Subnets []netip.Prefix `json:"subnets,omitempty"`
 	Gateway netip.Addr     `json:"gateway,omitzero"`
 	VLAN    uint16         `json:"vlan,omitempty"`
+	// Behind tells how a bridge's segment with no gateway of its own reaches further by the
+	// stack: nat (with the stack's address), routed, or "" where it does not.
+	Behind string `json:"behind,omitempty"`
 	// VLANAware bridges keep VLANs apart; each port then tells its own.
 	VLANAware bool   `json:"vlan_aware,omitempty"`
 	Change    Change `json:"change,omitempty"`
@@ -68,6 +72,8 @@ type Interface struct {
 	WireEnd End    `json:"wire_end"`
 	// Addresses next to its host end; those of a port are misplaced.
 	Addresses []WiredAddress `json:"addresses,omitempty"`
+	// NAT is whose packets leave by this interface with its own address; the zero Prefix for all.
+	NAT []netip.Prefix `json:"nat,omitempty"`
 	// Owner is who may open a tap, "" for root alone.
 	Owner string `json:"owner,omitempty"`
 	// Detail is what its kind adds: "vlan 7", "macvlan bridge", "vni 42 to 198.18.0.9".

@@ -50,7 +50,9 @@ picture() { /capture/drawbridge draw --all-namespaces --format json -o "/out/$ho
 
 mkdir -p /out
 . "/capture/$host.sh"
-sleep 2 # duplicate address detection
+settled() { ! ip -6 addr | grep -q tentative; }
+sleep 1
+wait_for settled # duplicate address detection
 capture
 ls -l /out
 for big in /out/*; do

@@ -181,7 +181,7 @@ func (w *writer) look(in []string, classes ...string) string {
 }
 
 func (w *writer) box(c cell, in []string, b draw.Box) {
-	c.Style = "rounded=1;absoluteArcSize=1;arcSize=" + map[draw.Style]string{draw.PlateBox: "16", draw.BandBox: "18", draw.VRFBox: "18"}[b.Style] + ";"
+	c.Style = "rounded=1;absoluteArcSize=1;arcSize=" + map[draw.Style]string{draw.PlateBox: "16", draw.RouterBox: "16", draw.BandBox: "18", draw.VRFBox: "18"}[b.Style] + ";"
 	c.Style = strings.Replace(c.Style, "arcSize=;", "arcSize=28;", 1) + w.look(in, string(b.Style), dashed(b.Dashed))
 	if _, isStack := w.boxes[c.ID]; isStack {
 		c.Style += "container=1;collapsible=0;recursiveResize=0;"

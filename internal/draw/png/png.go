@@ -82,7 +82,7 @@ func (c *canvas) group(g draw.Group) {
 func (c *canvas) box(in []string, b draw.Box) {
 	r := 14.0
 	switch b.Style {
-	case draw.PlateBox:
+	case draw.PlateBox, draw.RouterBox:
 		r = 8
 	case draw.BandBox, draw.VRFBox:
 		r = 9
@@ -98,9 +98,9 @@ func (c *canvas) line(in []string, l draw.Line) {
 		if !l.Dashed {
 			c.shape(o, in, "core", tone(l.Tone))
 		}
-	case draw.Cable:
+	case draw.Cable, draw.Tunneled:
 		c.shape(o, in, "casing")
-		c.shape(rounded(l.Points, 10), in, "cable", dashed(l.Dashed))
+		c.shape(rounded(l.Points, 10), in, string(l.Style), dashed(l.Dashed))
 	default:
 		c.shape(o, in, string(l.Style), tone(l.Tone), dashed(l.Dashed))
 	}

@@ -206,7 +206,7 @@ func flags(dashed, struck bool) string {
 func (w *writer) box(b draw.Box) {
 	r := "14"
 	switch b.Style {
-	case draw.PlateBox:
+	case draw.PlateBox, draw.RouterBox:
 		r = "8"
 	case draw.BandBox, draw.VRFBox:
 		r = "9"
@@ -223,9 +223,9 @@ func (w *writer) line(l draw.Line) {
 		if !l.Dashed {
 			fmt.Fprintf(&w.b, `<path class="core%s" d="%s"/>`, tone(l.Tone), d)
 		}
-	case draw.Cable:
+	case draw.Cable, draw.Tunneled:
 		fmt.Fprintf(&w.b, `<path class="casing" d="%s"/>`, d) // keeps it off what it crosses
-		fmt.Fprintf(&w.b, `<path class="cable%s" d="%s"/>`, flags(l.Dashed, false), rounded(l.Points, 10))
+		fmt.Fprintf(&w.b, `<path class="%s%s" d="%s"/>`, l.Style, flags(l.Dashed, false), rounded(l.Points, 10))
 	default:
 		fmt.Fprintf(&w.b, `<path class="%s%s%s" d="%s"/>`, l.Style, tone(l.Tone), flags(l.Dashed, false), d)
 	}

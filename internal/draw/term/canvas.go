@@ -62,7 +62,7 @@ func (c *canvas) box(b draw.Box, change model.Change) {
 	switch b.Style {
 	case draw.BandBox, draw.VRFBox:
 		return // their labels say it; a frame in a frame would be noise
-	case draw.PlateBox:
+	case draw.PlateBox, draw.RouterBox:
 		open, shut := "[", "]"
 		if b.Dashed {
 			open, shut = "(", ")"
@@ -102,6 +102,10 @@ func (c *canvas) line(l draw.Line, change model.Change) {
 		h, v = "═", "║"
 	case draw.GhostPipe:
 		v, sgr = "┆", "33"
+	case draw.Route:
+		sgr = "2"
+	case draw.Tunneled:
+		h, v = "┈", "┊"
 	case draw.Hop, draw.HopOutside:
 		x, y := round(l.Points[0].X), round(l.Points[0].Y)
 		c.put(x-1, y, " ", "")
@@ -114,6 +118,8 @@ func (c *canvas) line(l draw.Line, change model.Change) {
 	if l.Dashed && change == model.Removed {
 		h, sgr = "╌", "31"
 	}
+	x, y := round(l.Points[0].X), round(l.Points[0].Y)
+	joins := l.Style == draw.Route && c.at(x, y).text == "─"
 	for n := 1; n < len(l.Points); n++ {
 		a, b := l.Points[n-1], l.Points[n]
 		x1, y1, x2, y2 := round(min(a.X, b.X)), round(min(a.Y, b.Y)), round(max(a.X, b.X)), round(max(a.Y, b.Y))
@@ -123,6 +129,9 @@ func (c *canvas) line(l draw.Line, change model.Change) {
 		for y := y1; y <= y2 && x1 == x2; y++ {
 			c.put(x1, y, v, sgr)
 		}
+	}
+	if joins {
+		c.put(x, y, "┬", sgr)
 	}
 	for n := 1; n+1 < len(l.Points); n++ {
 		turn := corner(l.Points[n-1], l.Points[n], l.Points[n+1])

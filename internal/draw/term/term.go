@@ -81,7 +81,7 @@ func fit(o Options, frames []draw.Frame) []*draw.Scene {
 // ascii are the replacements of what is not ASCII; any other character becomes "?".
 var ascii = strings.NewReplacer(
 	"╭", "+", "╮", "+", "╰", "+", "╯", "+", "┌", "+", "┐", "+", "└", "+", "┘", "+", "─", "-", "╌", "-", "═", "=", "║", "|", "╔", "+", "╗", "+", "╚", "+", "╝", "+",
-	"│", "|", "┊", ":", "┆", ":", "●", "*", "○", "o", "◌", ".", "┼", "+", "−", "-", "·", "-", "’", "'",
+	"│", "|", "┊", ":", "┆", ":", "●", "*", "○", "o", "◌", ".", "┼", "+", "┬", "+", "┈", "-", "−", "-", "·", "-", "’", "'",
 )
 
 func toASCII(s string) string {

@@ -17,7 +17,7 @@ for app in coredns coredns metrics-server kube-proxy-check ingress ingress \
 	# The pod's first process, in the control group that the kubelet makes for it.
 	group=/sys/fs/cgroup/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod$(echo "$pod" | tr - _).slice/cri-containerd-$(printf '%064x' $n).scope
 	mkdir -p "$group"
-	ip netns exec "cni-$pod" unshare --uts sh -c "echo $$ >/dev/null; echo \$\$ >$group/cgroup.procs; echo $app-$n >/proc/sys/kernel/hostname; exec sleep 100000" &
+	nsenter --net="/run/netns/cni-$pod" unshare --uts sh -c "echo \$\$ >$group/cgroup.procs; echo $app-$n >/proc/sys/kernel/hostname; exec sleep 100000" &
 done
 # The runtime's names in /run/netns are ids; the pods are to be called by their host names.
 sleep 3
