@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"drawbridge/internal/apply"
 	"drawbridge/internal/machine"
@@ -74,17 +75,23 @@ func (a *app) startMachines(ctx context.Context, names []string, file string) er
 }
 
 func newMachineStopCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var patience time.Duration
+	cmd := &cobra.Command{
 		Use:   "stop NAME...",
 		Short: "Stop machines, and leave nothing of them over",
 		Long: `Stop machines: the guest is asked first, then the VMM, then the processes are killed; a guest
-that did not shut down by itself is told of. Their taps are left free, with their offloads
-reset. A machine that had ended by itself is cleaned up.
+that did not shut down by itself is told of. It has 3 s for that, and a system of its own
+20 s. Their taps are left free, with their offloads reset. A machine that had ended by
+itself is cleaned up.
 
 Exit codes: 0 done; 1 failed, there is no such machine; 2 bad usage.`,
-		Example: "  drawbridge machine stop web",
-		Args:    cobra.MinimumNArgs(1),
+		Example: `  drawbridge machine stop web
+  drawbridge machine stop db --timeout 2m`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, names []string) error {
+			if cmd.Flags().Changed("timeout") && patience <= 0 {
+				return withCode(exitUsage, fmt.Errorf("--timeout %s: the guest needs some time\n  hint: --timeout 30s", patience))
+			}
 			s, err := a.open()
 			if err != nil {
 				return err
@@ -92,7 +99,7 @@ Exit codes: 0 done; 1 failed, there is no such machine; 2 bad usage.`,
 			defer s.close()
 			var errs []error
 			for _, name := range names {
-				note, err := s.machines.Stop(cmd.Context(), name)
+				note, err := s.machines.Stop(cmd.Context(), name, patience)
 				if note != "" {
 					fmt.Fprintln(a.err, "note:", note)
 				}
@@ -101,6 +108,8 @@ Exit codes: 0 done; 1 failed, there is no such machine; 2 bad usage.`,
 			return errors.Join(errs...)
 		},
 	}
+	cmd.Flags().DurationVar(&patience, "timeout", 0, "how long a guest may take to shut down before it is switched off, like `30s`")
+	return cmd
 }
 
 // plugOptions are how a NIC comes by its addresses when it is plugged in.

@@ -79,6 +79,12 @@ func checkTap(k *kernel.Kernel, l *model.Link, name, vmm string) error {
 	case l.Tap.MultiQueue && vmm == vmmUML:
 		return fmt.Errorf("tap %s: %w: it has several queues, which a UML cannot open (hint: make it without multi_queue)", name, model.ErrInvalid)
 	}
+	if l.Tap.MultiQueue {
+		// The kernel gives everybody a queue who may open the tap: frames would go to either.
+		if holders, err := k.FindTapHolders(); err == nil && len(holders[name]) > 0 {
+			return fmt.Errorf("tap %s: %w: %s", name, model.ErrBusy, heldBy(k, name))
+		}
+	}
 	fd, err := unix.Open(tunDevice, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):

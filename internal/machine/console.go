@@ -97,11 +97,21 @@ func (c *console) halve() {
 	c.size, _ = c.file.Write(tail[:n])
 }
 
-// tail is the last lines of the log, for an error.
+// tail is the last lines of the log, for an error; of a panic, the first.
 func (c *console) tail(lines int) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return lastLines(string(c.recent), lines)
+	text := string(c.recent)
+	// What a kernel says of its own end begins with the reason.
+	if _, why, found := strings.Cut(text, "Kernel panic"); found {
+		return firstLines("Kernel panic"+why, lines)
+	}
+	return lastLines(text, lines)
+}
+
+func firstLines(text string, n int) string {
+	all := strings.Split(strings.TrimRight(strings.ReplaceAll(text, "\r", ""), "\n"), "\n")
+	return strings.Join(all[:min(n, len(all))], "\n")
 }
 
 func lastLines(text string, n int) string {

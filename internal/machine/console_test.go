@@ -31,6 +31,10 @@ func TestConsoleLogIsBounded(t *testing.T) {
 	if got := c.tail(1); got != "line 39999 of a machine that says the same thing again" {
 		t.Errorf("its last line is %q", got)
 	}
+	c.add([]byte("[1.0] Kernel panic - not syncing: No init\r\n[1.1] Call Trace:\r\n[1.2]  panic\r\n"))
+	if got := c.tail(2); got != "Kernel panic - not syncing: No init\n[1.1] Call Trace:" {
+		t.Errorf("of a panic it tells %q", got)
+	}
 }
 
 func TestErrorsKeepTheirKind(t *testing.T) {

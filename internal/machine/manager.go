@@ -55,7 +55,7 @@ func (m *Manager) Do(ctx context.Context, op model.Operation) error {
 	case model.StartMachine:
 		err = m.start(ctx, o.Machine)
 	case model.StopMachine:
-		_, err = m.stop(ctx, o.Name)
+		_, err = m.stop(ctx, o.Name, 0)
 	case model.StartMachines:
 		err = m.startMany(ctx, o.Machines)
 	case model.StopMachines:
@@ -294,15 +294,16 @@ func (m *Manager) awaitReport(ctx context.Context, name string, shim *exec.Cmd, 
 	return r.err()
 }
 
-// Stop is StopMachine, and tells how the guest took it, "" where there is nothing to tell.
-func (m *Manager) Stop(ctx context.Context, name string) (note string, err error) {
-	if note, err = m.stop(ctx, name); err != nil {
+// Stop is StopMachine with a patience of its own for the guest, 0 for what is usual. It
+// tells how the guest took it, "" where there is nothing to tell.
+func (m *Manager) Stop(ctx context.Context, name string, patience time.Duration) (note string, err error) {
+	if note, err = m.stop(ctx, name, patience); err != nil {
 		err = fmt.Errorf("stop machine %s: %w", name, err)
 	}
 	return note, err
 }
 
-func (m *Manager) stop(ctx context.Context, name string) (note string, err error) {
+func (m *Manager) stop(ctx context.Context, name string, patience time.Duration) (note string, err error) {
 	if err := checkName(name); err != nil {
 		return "", err
 	}
@@ -310,7 +311,7 @@ func (m *Manager) stop(ctx context.Context, name string) (note string, err error
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("no machine of that name: %w", model.ErrNotFound)
 	}
-	r, err := m.call(ctx, name, call{Do: callStop})
+	r, err := m.call(ctx, name, call{Do: callStop, Patience: patience})
 	if errors.Is(err, errNoShim) {
 		unlock, err := m.lock()
 		if err != nil {

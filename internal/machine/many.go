@@ -49,7 +49,7 @@ func (m *Manager) startMany(ctx context.Context, list []model.MachineConfig) err
 // stopMany stops machines. One that is gone is no error.
 func (m *Manager) stopMany(ctx context.Context, names []string) error {
 	return m.each(ctx, 4*runtime.NumCPU(), len(names), func(i int) (string, error) {
-		_, err := m.stop(ctx, names[i])
+		_, err := m.stop(ctx, names[i], 0)
 		if errors.Is(err, model.ErrNotFound) {
 			err = nil
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 
 	"drawbridge/internal/machine/agent"
 	"drawbridge/internal/machine/uml"
@@ -42,6 +43,8 @@ type call struct {
 	// Name of the NIC to unplug.
 	Name  string         `json:"name,omitempty"`
 	Agent *agent.Request `json:"agent,omitempty"`
+	// Patience with a guest that shall stop; 0 for what is usual.
+	Patience time.Duration `json:"patience,omitempty"`
 }
 
 // What a shim can be asked. After the reply to callConsole, the connection is the console.

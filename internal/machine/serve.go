@@ -69,6 +69,9 @@ func (s *shim) do(c call) reply {
 		m := s.status(ctx)
 		return reply{Machine: &m}
 	case callStop:
+		s.mu.Lock()
+		s.patience = c.Patience
+		s.mu.Unlock()
 		s.askStop()
 		<-s.finished
 		r := replyError(s.result)

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,9 +47,10 @@ type shim struct {
 
 	// change is held while NICs or the machine's life are changed: one at a time.
 	change sync.Mutex
-	// mu guards state and config.Machine.NICs.
-	mu    sync.Mutex
-	state string
+	// mu guards state, patience and config.Machine.NICs.
+	mu       sync.Mutex
+	state    string
+	patience time.Duration // of who wants it stopped; 0 for what is usual
 
 	stopOnce sync.Once
 	stop     chan struct{} // closed when somebody wants it stopped
@@ -301,6 +303,9 @@ func (s *shim) shutDown() {
 	if root := s.config.Machine.Root; root != "" && root != "embedded" {
 		patience = foreignHaltTimeout
 	}
+	s.mu.Lock()
+	patience = cmp.Or(s.patience, patience)
+	s.mu.Unlock()
 	if s.agent != nil {
 		if s.askToHalt(patience) {
 			return

@@ -58,8 +58,8 @@ func Ready(ctx context.Context, list []model.MachineConfig, kept string) error {
 		}
 		memory += m.Memory
 	}
-	if total := procs.HostMemory().Total; total > 0 && memory > total {
-		errs = append(errs, fmt.Errorf("memory: %w: %d MiB for %d machines are more than this host has (%d MiB)", model.ErrInvalid, memory>>20, len(list), total>>20))
+	if len(list) > 1 {
+		errs = append(errs, checkMemory(memory))
 	}
 	return errors.Join(errs...)
 }
@@ -93,7 +93,7 @@ func prepare(ctx context.Context, m model.MachineConfig, kept string) (prepared,
 	if !p.kvm && m.Accel == accelKVM {
 		errs = append(errs, fmt.Errorf("accel: kvm: %w: %s", model.ErrDenied, why))
 	}
-	errs = append(errs, checkNICs(m))
+	errs = append(errs, checkNICs(m), checkMemory(m.Memory))
 	if embedded(m) {
 		p.kernel, err = p.guestKernel(m)
 	} else {
@@ -138,6 +138,14 @@ func (p *prepared) image(m model.MachineConfig, kept string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkMemory refuses more than the host has.
+func checkMemory(bytes int64) error {
+	if total := procs.HostMemory().Total; total > 0 && bytes > total {
+		return fmt.Errorf("memory: %w: %d MiB are more than this host has (%d MiB)", model.ErrInvalid, bytes>>20, total>>20)
+	}
+	return nil
 }
 
 func checkNICs(m model.MachineConfig) error {

@@ -216,7 +216,10 @@ func (s *starter) run(ctx context.Context) error {
 	said := make([]byte, 4096)
 	_ = s.vm.console.SetReadDeadline(deadlineSoon())
 	n, _ := s.vm.console.Read(said)
-	return fmt.Errorf("%s ended at once: %w: %s", s.program.path, err, bytes.TrimSpace(said[:max(n, 0)]))
+	if words := bytes.TrimSpace(said[:max(n, 0)]); len(words) > 0 {
+		return fmt.Errorf("%s ended at once: %s", s.program.path, words)
+	}
+	return fmt.Errorf("%s ended at once: %w", s.program.path, err)
 }
 
 // undo takes back what a failed start has made.
