@@ -184,7 +184,8 @@ func (c *conn) do(m *message) error { return c.doAll([]*message{m})[0] }
 
 // doAll sends messages, as many as fit in one sendmsg each time, and gives the
 // kernel's answer to every one. The kernel carries out each by itself: one that is
-// refused does not stop those behind it (netlink_rcv_skb).
+// refused does not stop those behind it, and is answered also where no acknowledgement
+// was asked for (netlink_rcv_skb). So only the last of them asks for one.
 func (c *conn) doAll(ms []*message) []error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -195,9 +196,11 @@ func (c *conn) doAll(ms []*message) []error {
 		first := c.seq + 1
 		for end < len(ms) && end-start < c.batch && (end == start || len(b)+len(ms[end].b) <= sendLimit) {
 			c.seq++
-			b = append(b, ms[end].finish(c.seq, unix.NLM_F_ACK)...)
+			b = append(b, ms[end].finish(c.seq, 0)...)
 			end++
 		}
+		last := b[len(b)-len(ms[end-1].b):]
+		native.PutUint16(last[6:], native.Uint16(last[6:])|unix.NLM_F_ACK)
 		if err := c.exchange(b, first, errs[start:end]); err != nil {
 			for i := start; i < len(ms); i++ {
 				errs[i] = err
@@ -209,12 +212,13 @@ func (c *conn) doAll(ms []*message) []error {
 	return errs
 }
 
-// exchange sends messages numbered from first and collects their acknowledgements.
+// exchange sends messages numbered from first and collects the refusals, until the last
+// of them is acknowledged or refused.
 func (c *conn) exchange(b []byte, first uint32, errs []error) error {
 	if err := c.send(b); err != nil {
 		return fmt.Errorf("netlink send: %w", err)
 	}
-	for left := len(errs); left > 0; {
+	for done := false; !done; {
 		b, err := c.receive()
 		if err != nil {
 			return err
@@ -223,7 +227,7 @@ func (c *conn) exchange(b []byte, first uint32, errs []error) error {
 			i := int(h.seq - first)
 			if h.typ == unix.NLMSG_ERROR && i >= 0 && i < len(errs) {
 				errs[i] = parseAck(h, body)
-				left--
+				done = i == len(errs)-1
 			}
 			return nil
 		})

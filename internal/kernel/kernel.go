@@ -25,8 +25,9 @@ type Kernel struct {
 	// cookie tells the namespace from every other one since the machine was started.
 	cookie uint64
 	rt     *conn
-	// bell hears of changes while a namespace is observed.
-	bell *conn
+	// bell hears of changes while the namespace is observed, and only then.
+	bell      *conn
+	observing sync.Mutex
 
 	mu           sync.Mutex
 	nf           *conn                  // nf_tables, opened when it is needed
@@ -83,7 +84,7 @@ func OpenPath(path string) (*Kernel, error) {
 			return err
 		}
 		k.cookie = namespaceCookie()
-		k.bell, err = openBell()
+		k.bell, err = openConn(unix.NETLINK_ROUTE)
 		return err
 	})
 	if err != nil {

@@ -107,6 +107,12 @@ func (k *Kernel) observe(ctx context.Context, v view) (model.Namespace, error) {
 }
 
 func (k *Kernel) observeBy(ctx context.Context, v view, read func(*reading, context.Context) error) (model.Namespace, error) {
+	k.observing.Lock()
+	defer k.observing.Unlock()
+	if err := k.bell.listen(); err != nil {
+		return model.Namespace{}, err
+	}
+	defer k.bell.rest()
 	for try := range observeTries {
 		if err := ctx.Err(); err != nil {
 			return model.Namespace{}, err

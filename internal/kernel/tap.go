@@ -155,11 +155,11 @@ func makeTap(socket int, o model.CreateTap) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer unix.Close(fd)
+	defer rawClose(fd)
 	if err := ownTap(fd, o); err != nil {
 		return index, err
 	}
-	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
+	if err := rawIoctl(fd, unix.TUNSETPERSIST, 1); err != nil {
 		return index, refusal("tap "+o.Name, fmt.Errorf("TUNSETPERSIST: %w", err))
 	}
 	return index, nil
@@ -175,7 +175,7 @@ func attachTap(socket int, o model.CreateTap) (fd, index int, err error) {
 	}
 	ifr, err := ifreqFor(o.Name, tapFlags(o.VnetHeader, o.MultiQueue)|unix.IFF_TUN_EXCL)
 	if err == nil {
-		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+		err = rawIoctl(fd, unix.TUNSETIFF, uintptr(unsafe.Pointer(ifr)))
 		switch {
 		case err == nil:
 		// EBUSY: a tap of that name; EINVAL: another kind of link (tun_set_iff).
@@ -197,6 +197,19 @@ func attachTap(socket int, o model.CreateTap) (fd, index int, err error) {
 	return fd, int(ifr.Uint32()), nil
 }
 
+// rawIoctl and rawClose do not tell the runtime that the thread may wait: its monitor would
+// look every 20 µs whether it still does (runtime.retake), for a thousand taps some 20 ms
+// of processor time, and the kernel waits for that processor at each close
+// (__tun_detach, synchronize_net).
+func rawIoctl(fd int, request, arg uintptr) error {
+	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), request, arg); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func rawClose(fd int) { _, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
 // ownTap gives a tap its owner and, before it can outlive its descriptor, what it is known
 // by: who finds one with another MAC has met a stranger's.
 func ownTap(fd int, o model.CreateTap) error {
@@ -210,7 +223,7 @@ func ownTap(fd int, o model.CreateTap) error {
 		}
 	}
 	if o.Owner != nil {
-		if err := unix.IoctlSetInt(fd, unix.TUNSETOWNER, int(*o.Owner)); err != nil {
+		if err := rawIoctl(fd, unix.TUNSETOWNER, uintptr(*o.Owner)); err != nil {
 			// EINVAL: the user is not mapped in this user namespace (tun_chr_ioctl, uid_valid).
 			return refusal(fmt.Sprintf("owner %d of tap %s", *o.Owner, o.Name), err)
 		}

@@ -47,7 +47,9 @@ func (b *builder) batches(cables []wantedCable) (single []wantedCable, together 
 	return single, together
 }
 
-// makeTaps makes the taps of one bridge, plugs them in and brings them up, in one step.
+// makeTaps makes the taps of one bridge, plugs them in and brings them up, in one step. As
+// ports they share one MAC address: nothing is ever sent from it or to it, and each
+// address of its own is an entry that the bridge looks at for every other port.
 func (b *builder) makeTaps(cables []wantedCable) {
 	bridge := cables[0].bridge
 	op := model.CreateTaps{Master: bridge, Up: true, LinkGroup: b.freeLinkGroup(bridge + "/" + cables[0].link)}
@@ -55,9 +57,12 @@ func (b *builder) makeTaps(cables []wantedCable) {
 	if mtu == 1500 { // what a tap is made with
 		mtu = 0
 	}
-	owner := cables[0].ownerName
+	owner, mac := cables[0].ownerName, portMAC(b.opt.Seed, bridge)
 	for _, c := range cables {
-		op.Taps = append(op.Taps, model.CreateTap{Name: c.link, MAC: portMAC(b.opt.Seed, c.link), Owner: c.owner, OwnerName: c.ownerName,
+		if bridge == "" {
+			mac = portMAC(b.opt.Seed, c.link)
+		}
+		op.Taps = append(op.Taps, model.CreateTap{Name: c.link, MAC: mac, Owner: c.owner, OwnerName: c.ownerName,
 			Group: c.group, GroupName: c.groupName, VnetHeader: c.machine != "", MultiQueue: c.multiQueue, MTU: mtu})
 		if c.ownerName != owner {
 			owner = ""

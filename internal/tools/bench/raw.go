@@ -19,8 +19,7 @@ const (
 	rawGroup   = 1<<30 + 4242
 	rawBridge  = "br0"
 	tunDevice  = "/dev/net/tun"
-	netlinkAck = syscall.NLM_F_REQUEST | syscall.NLM_F_ACK
-
+	
 	// include/uapi/linux/if_tun.h, if_link.h: package syscall has them for some machines only.
 	tunSetIff, tunSetPersist, tunSetOwner = 0x400454ca, 0x400454cb, 0x400454cc
 	iffTapNoPI                            = 0x1002
@@ -58,7 +57,7 @@ type rawMessage []byte
 func linkMessage(typ, flags uint16, index int32, up bool) rawMessage {
 	m := make(rawMessage, syscall.SizeofNlMsghdr+syscall.SizeofIfInfomsg, 128)
 	native.PutUint16(m[4:], typ)
-	native.PutUint16(m[6:], flags|netlinkAck)
+	native.PutUint16(m[6:], flags|syscall.NLM_F_REQUEST)
 	native.PutUint32(m[20:], uint32(index))
 	if up {
 		native.PutUint32(m[24:], syscall.IFF_UP)
@@ -106,7 +105,7 @@ func rawUp(n int, settled bool) error {
 			return fmt.Errorf("%s: %w", tapName(i), err)
 		}
 		ms[i] = linkMessage(syscall.RTM_NEWLINK, 0, index, true).
-			attr(syscall.IFLA_ADDRESS, []byte{0xfe, 1, 0, 0, byte(i >> 8), byte(i)}).
+			attr(syscall.IFLA_ADDRESS, []byte{0xfe, 1, 0, 0, 0, 0}).
 			u32(iflaGroup, rawGroup).u32(iflaMaster, uint32(master))
 		reads[i] = linkMessage(syscall.RTM_GETLINK, 0, index, false).u32(iflaExtMask, skipStats)
 	}
@@ -181,7 +180,8 @@ func rawDown(n int) error {
 	})
 }
 
-// rawSend sends messages by the thousand and returns the first refusal.
+// rawSend sends messages by the thousand and returns the first refusal. The last one asks
+// for an acknowledgement; refusals come in any case.
 func rawSend(ms []rawMessage) error {
 	fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, syscall.NETLINK_ROUTE)
 	if err != nil {
@@ -194,6 +194,9 @@ func rawSend(ms []rawMessage) error {
 	for i, m := range ms {
 		native.PutUint32(m, uint32(len(m)))
 		native.PutUint32(m[8:], uint32(i+1))
+		if i == len(ms)-1 {
+			native.PutUint16(m[6:], native.Uint16(m[6:])|syscall.NLM_F_ACK)
+		}
 		b = append(b, m...)
 	}
 	if err := syscall.Sendto(fd, b, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
@@ -201,7 +204,7 @@ func rawSend(ms []rawMessage) error {
 	}
 	var first error
 	buf := make([]byte, 64<<10)
-	for left := len(ms); left > 0; {
+	for done := false; !done; {
 		got, _, err := syscall.Recvfrom(fd, buf, 0)
 		if err != nil {
 			return err
@@ -214,7 +217,7 @@ func rawSend(ms []rawMessage) error {
 			if a.Header.Type != syscall.NLMSG_ERROR {
 				continue // what was asked to be read
 			}
-			left--
+			done = int(a.Header.Seq) == len(ms)
 			if errno := -int32(native.Uint32(a.Data)); errno != 0 && first == nil {
 				first = syscall.Errno(errno)
 			}
