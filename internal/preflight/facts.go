@@ -219,25 +219,82 @@ func (s System) states(ns *model.Namespace, moves []model.Move, processes []Proc
 			continue
 		}
 		file := fmt.Sprintf("run/NetworkManager/devices/%d", l.Index)
-		if runs["NetworkManager"] && strings.Contains(s.read(file), "managed=true") {
-			out = append(out, State{"NetworkManager", l.Name, "/" + file})
+		if text := s.read(file); runs["NetworkManager"] && strings.Contains(text, "managed=true") {
+			if profile := s.profile(valueOf(text, "connection-uuid")); profile != "" {
+				file = profile
+			}
+			out = append(out, State{"NetworkManager", l.Name, "/" + file, s.writer(file, l.Name)})
 		}
 		file = fmt.Sprintf("run/systemd/netif/links/%d", l.Index)
-		if text := s.read(file); runs["systemd-networkd"] && text != "" && !strings.Contains(text, "ADMIN_STATE=unmanaged") {
-			for line := range strings.Lines(text) {
-				if f, ok := strings.CutPrefix(line, "NETWORK_FILE="); ok {
-					file = strings.TrimPrefix(strings.TrimSpace(f), "/")
-				}
+		if text := s.read(file); runs["systemd-networkd"] && text != "" && valueOf(text, "ADMIN_STATE") != "unmanaged" {
+			if f := valueOf(text, "NETWORK_FILE"); f != "" {
+				file = strings.TrimPrefix(f, "/")
 			}
-			out = append(out, State{"systemd-networkd", l.Name, "/" + file})
+			out = append(out, State{"systemd-networkd", l.Name, "/" + file, s.writer(file, l.Name)})
 		}
-		for line := range strings.Lines(s.read("run/network/ifstate")) {
-			if name, _, ok := strings.Cut(line, "="); ok && name == l.Name && !s.Named {
-				out = append(out, State{"ifupdown", l.Name, "/run/network/ifstate"})
-			}
+		if s.Named {
+			continue // these two have no process that tells whose they are
+		}
+		const stanza = "etc/network/interfaces.d/50-cloud-init"
+		if file = "run/network/ifstate"; strings.Contains("\n"+s.read(file), "\n"+l.Name+"=") {
+			out = append(out, State{"ifupdown", l.Name, "/" + file, s.writer(stanza, l.Name)})
+		}
+		if file = "var/tmp/network/ifstatenew"; pickled(s.read(file), l.Name) {
+			out = append(out, State{"ifupdown2", l.Name, "/" + file, s.writer(stanza, l.Name)})
 		}
 	}
 	return out
+}
+
+// pickled tells whether a file of Python's pickle has a string in it (BINUNICODE and
+// SHORT_BINUNICODE: its length in four bytes or in one, then itself).
+func pickled(data, text string) bool {
+	n := byte(len(text))
+	return strings.Contains(data, "X"+string([]byte{n, 0, 0, 0})+text) || strings.Contains(data, "\x8c"+string([]byte{n})+text)
+}
+
+// valueOf is the value of a line "KEY=value", "" for none.
+func valueOf(text, key string) string {
+	for line := range strings.Lines(text) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok && k == key {
+			return v
+		}
+	}
+	return ""
+}
+
+// profile is NetworkManager's file of a connection, "" where it may not be read.
+func (s System) profile(uuid string) string {
+	if uuid == "" {
+		return ""
+	}
+	for _, dir := range []string{"etc/NetworkManager/system-connections", "run/NetworkManager/system-connections"} {
+		entries, _ := fs.ReadDir(s.Root, dir)
+		for _, e := range entries {
+			if file := path.Join(dir, e.Name()); valueOf(s.read(file), "uuid") == uuid {
+				return file
+			}
+		}
+	}
+	return ""
+}
+
+// writer tells which program has written a manager's file and would write it again:
+// netplan and cloud-init, by the names that they give to files.
+func (s System) writer(file, link string) string {
+	base := path.Base(file)
+	// cloud-init writes netplan's file, and netplan the manager's.
+	const cloudPlan, cloudStanza = "etc/netplan/50-cloud-init.yaml", "etc/network/interfaces.d/50-cloud-init"
+	byPlan := strings.HasPrefix(base, "10-netplan-") || strings.HasPrefix(base, "netplan-")
+	switch {
+	case byPlan && strings.Contains(s.read(cloudPlan), link), strings.Contains(base, "cloud-init-"),
+		file == cloudStanza && strings.Contains(s.read(cloudStanza), link):
+		return "cloud-init"
+	case byPlan:
+		return "netplan"
+	default:
+		return ""
+	}
 }
 
 func (s System) mounts() []Mount {
@@ -250,6 +307,10 @@ func (s System) mounts() []Mount {
 	return out
 }
 
+// noProtocol is what nft(8) says on a kernel that has no nf_tables, and so no rules
+// (EPROTONOSUPPORT of NETLINK_NETFILTER).
+const noProtocol = "Protocol not supported"
+
 // firewall lists the rules of whatever firewall is installed.
 func (s System) firewall(ctx context.Context) (f Firewall) {
 	ctx, cancel := context.WithTimeout(ctx, runTime)
@@ -259,10 +320,13 @@ func (s System) firewall(ctx context.Context) (f Firewall) {
 	switch {
 	case nft:
 		f = ParseNft(string(out))
-	case !errors.Is(err, exec.ErrNotFound):
+	case strings.Contains(err.Error(), noProtocol), errors.Is(err, exec.ErrNotFound):
+	default:
 		f.Unread = append(f.Unread, "nftables could not be read ("+oneLine(err)+")")
 	}
-	for _, tool := range []string{"iptables", "ip6tables"} {
+	// Of the two kinds of iptables the one does not tell of the other's rules. Legacy's
+	// -save reads what is there, and makes no tables (/proc/net/ip_tables_names).
+	for _, tool := range []string{"iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy"} {
 		out, err := s.Run(ctx, tool+"-save")
 		if err != nil {
 			if !errors.Is(err, exec.ErrNotFound) {
@@ -270,7 +334,7 @@ func (s System) firewall(ctx context.Context) (f Firewall) {
 			}
 			continue
 		}
-		if rules, managed := ParseIptables(tool, string(out)); !managed || !nft {
+		if rules, managed := ParseIptables(strings.TrimSuffix(tool, "-legacy"), string(out)); !managed || !nft {
 			f.merge(rules)
 		}
 	}

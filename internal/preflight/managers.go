@@ -23,27 +23,55 @@ func (p Process) names(link string) bool {
 
 // State is what a network manager's state file says of a link.
 type State struct {
-	Manager string // NetworkManager, systemd-networkd, ifupdown
+	Manager string // NetworkManager, systemd-networkd, ifupdown, ifupdown2
 	Link    string
 	File    string
+	// Writer is who writes the manager's files anew: netplan, cloud-init, "" for a person.
+	Writer string
+}
+
+// file tells the state's file and who wrote it.
+func (s State) file() string {
+	if s.Writer == "" {
+		return s.File
+	}
+	return s.File + ", written by " + s.Writer
+}
+
+// forGood is how the manager is kept away from the link for good.
+func (s State) forGood(own string) string {
+	switch s.Writer {
+	case "netplan":
+		return "try it with --confirm 60s; for good: take " + s.Link + " out of the files in /etc/netplan, which are what " + s.Manager + "'s are made of"
+	case "cloud-init":
+		return "try it with --confirm 60s; for good: 'network: {config: disabled}' in a file of /etc/cloud/cloud.cfg.d, or cloud-init writes it anew at the next boot; then " + own
+	default:
+		return "try it with --confirm 60s; for good: " + own
+	}
 }
 
 // managers: DHCP clients are internal/keeper's to find.
 func (c *checker) managers() {
-	confirm := "try it with --confirm 60s"
 	for _, s := range c.Facts.States {
 		if s.Link != c.move.From {
 			continue
 		}
 		switch s.Manager {
 		case "NetworkManager":
-			c.add(Warn, s.Link, fmt.Sprintf("NetworkManager manages it (%s): it may give it its addresses again, or take it out of %s", s.File, c.move.To),
-				confirm+"; for good: unmanaged-devices=interface-name:"+s.Link+" in a file of /etc/NetworkManager/conf.d")
+			c.add(Warn, s.Link, fmt.Sprintf("NetworkManager manages it (%s): it may give it its addresses again, or take it out of %s", s.file(), c.move.To),
+				s.forGood("unmanaged-devices=interface-name:"+s.Link+" in a file of /etc/NetworkManager/conf.d"))
 		case "systemd-networkd":
-			c.add(Warn, s.Link, fmt.Sprintf("systemd-networkd manages it (%s): a reload, or a cable that is plugged in again, gives it its addresses again", s.File),
-				confirm+"; for good: Unmanaged=yes in its .network file")
+			c.add(Warn, s.Link, fmt.Sprintf("systemd-networkd manages it (%s): a reload, or a cable that is plugged in again, gives it its addresses again", s.file()),
+				s.forGood("Unmanaged=yes in its .network file"))
 		default:
-			c.add(Note, s.Link, fmt.Sprintf("%s has brought it up (%s): it does nothing by itself, but 'ifdown %s' or a restart of networking takes the host off %s", s.Manager, s.File, s.Link, c.move.To), "")
+			hint, again := "", "'ifdown "+s.Link+"'"
+			if s.Manager == "ifupdown2" {
+				again = "'ifreload -a'"
+			}
+			if s.Writer != "" {
+				hint = s.forGood("take it out of /etc/network/interfaces.d")
+			}
+			c.add(Note, s.Link, fmt.Sprintf("%s has brought it up (%s): it does nothing by itself, but %s or a restart of networking takes the host off %s", s.Manager, s.file(), again, c.move.To), hint)
 		}
 	}
 }

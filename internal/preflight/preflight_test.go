@@ -106,9 +106,12 @@ func TestCheck(t *testing.T) {
 		{name: "iscsi", facts: Facts{ISCSI: true, Mounts: []Mount{{"/dev/sda1", "/", "ext4", "rw"}}}, want: "warn: eth0: the root file system may come by it (a disk that may be iSCSI's"},
 		{name: "802.1X", facts: Facts{Processes: []Process{{4, "wpa_supplicant", []string{"-Dwired", "-i", "eth0"}}}}, want: "warn: eth0: this host authenticates itself to the switch (802.1X"},
 		{name: "wpa for Wi-Fi", facts: Facts{Processes: []Process{{4, "wpa_supplicant", []string{"-Dnl80211", "-ieth0"}}}}, want: ""},
-		{name: "NetworkManager", facts: Facts{States: []State{{"NetworkManager", "eth0", "/run/x"}}}, want: "warn: eth0: NetworkManager manages it (/run/x)", hint: "--confirm"},
-		{name: "networkd", facts: Facts{States: []State{{"systemd-networkd", "eth0", "/run/x"}}}, want: "warn: eth0: systemd-networkd manages it"},
-		{name: "ifupdown", facts: Facts{States: []State{{"ifupdown", "eth0", "/run/x"}}}, want: "note: eth0: ifupdown has brought it up"},
+		{name: "NetworkManager", facts: Facts{States: []State{{"NetworkManager", "eth0", "/run/x", ""}}}, want: "warn: eth0: NetworkManager manages it (/run/x)", hint: "--confirm"},
+		{name: "networkd", facts: Facts{States: []State{{"systemd-networkd", "eth0", "/run/x", ""}}}, want: "warn: eth0: systemd-networkd manages it"},
+		{name: "ifupdown", facts: Facts{States: []State{{"ifupdown", "eth0", "/run/x", ""}}}, want: "note: eth0: ifupdown has brought it up"},
+		{name: "ifupdown2", facts: Facts{States: []State{{"ifupdown2", "eth0", "/var/x", ""}}}, want: "note: eth0: ifupdown2 has brought it up (/var/x): it does nothing by itself, but 'ifreload -a'"},
+		{name: "netplan", facts: Facts{States: []State{{"systemd-networkd", "eth0", "/run/x", "netplan"}}}, want: "warn: eth0: systemd-networkd manages it (/run/x, written by netplan)", hint: "take eth0 out of the files in /etc/netplan"},
+		{name: "cloud-init", facts: Facts{States: []State{{"ifupdown", "eth0", "/run/x", "cloud-init"}}}, want: "note: eth0: ifupdown has brought it up (/run/x, written by cloud-init)", hint: "network: {config: disabled}"},
 		{name: "stp", facts: Facts{Heard: []Heard{{"eth0", "stp", "02:00:00:00:00:01", "RSTP"}}}, want: "warn: eth0: the switch there speaks the spanning tree protocol", hint: "nft add table bridge"},
 		{name: "lldp", facts: Facts{Heard: []Heard{{"eth0", "lldp", "02:00:00:00:00:01", "sw1 port 7"}}}, want: "note: eth0: is plugged into sw1 port 7"},
 	} {
@@ -205,7 +208,7 @@ func TestGather(t *testing.T) {
 	if got := fmt.Sprint(f.Memberships); got != "[{lo 224.0.0.1} {eth0 224.0.0.251} {eth0 ff02::fb} {gone ff02::fb}]" {
 		t.Errorf("memberships %s", got)
 	}
-	if got := fmt.Sprint(f.States); got != "[{NetworkManager eth0 /run/NetworkManager/devices/2} {ifupdown eth0 /run/network/ifstate}]" {
+	if got := fmt.Sprint(f.States); got != "[{NetworkManager eth0 /run/NetworkManager/devices/2 } {ifupdown eth0 /run/network/ifstate }]" {
 		t.Errorf("states %s", got) // networkd's file is there, and it does not run
 	}
 	for _, p := range f.Processes {
@@ -223,6 +226,51 @@ func TestGather(t *testing.T) {
 	named.Named = true
 	if f, err = named.Gather(t.Context(), s.Here(), []model.Move{move}); err != nil || len(f.States) != 1 {
 		t.Errorf("%v %v", f.States, err)
+	}
+}
+
+// What managers write by themselves is told from what a person wrote, by the files' names.
+func TestWriters(t *testing.T) {
+	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
+	for name, c := range map[string]struct {
+		files fstest.MapFS
+		want  string
+	}{
+		"a person":        {fstest.MapFS{"run/systemd/netif/links/2": file("NETWORK_FILE=/etc/systemd/network/a.network\n")}, "[{systemd-networkd eth0 /etc/systemd/network/a.network }]"},
+		"unmanaged":       {fstest.MapFS{"run/systemd/netif/links/2": file("ADMIN_STATE=unmanaged\n")}, "[]"},
+		"netplan":         {fstest.MapFS{"run/systemd/netif/links/2": file("NETWORK_FILE=/run/systemd/network/10-netplan-eth0.network\n")}, "[{systemd-networkd eth0 /run/systemd/network/10-netplan-eth0.network netplan}]"},
+		"cloud, networkd": {fstest.MapFS{"run/systemd/netif/links/2": file("NETWORK_FILE=/etc/systemd/network/10-cloud-init-eth0.network\n")}, "[{systemd-networkd eth0 /etc/systemd/network/10-cloud-init-eth0.network cloud-init}]"},
+		"cloud, NetworkManager": {fstest.MapFS{
+			"run/NetworkManager/devices/2":                                       file("managed=true\nconnection-uuid=u-2\n"),
+			"etc/NetworkManager/system-connections/a.nmconnection":               file("[connection]\nuuid=u-1\n"),
+			"run/NetworkManager/system-connections/cloud-init-eth0.nmconnection": file("[connection]\nuuid=u-2\n"),
+		}, "[{NetworkManager eth0 /run/NetworkManager/system-connections/cloud-init-eth0.nmconnection cloud-init}]"},
+		"cloud, ifupdown": {fstest.MapFS{"run/network/ifstate": file("lo=lo\neth0=eth0\n"), "etc/network/interfaces.d/50-cloud-init": file("auto eth0\n")}, "[{ifupdown eth0 /run/network/ifstate cloud-init}]"},
+		"ifupdown2":       {fstest.MapFS{"var/tmp/network/ifstatenew": file("\x80\x04\x8c\x04name\x94\x8c\x04eth0\x94")}, "[{ifupdown2 eth0 /var/tmp/network/ifstatenew }]"},
+		"of another link": {fstest.MapFS{"var/tmp/network/ifstatenew": file("\x80\x04\x8c\x05eth01\x94"), "run/network/ifstate": file("eth01=eth01\n")}, "[]"},
+	} {
+		s := System{Root: c.files}
+		here := host()
+		got := s.states(here.Here(), []model.Move{move}, []Process{{1, "NetworkManager", nil}, {2, "systemd-network", nil}})
+		if fmt.Sprint(got) != c.want {
+			t.Errorf("%s: %v, not %s", name, got, c.want)
+		}
+	}
+}
+
+// A kernel without nf_tables has no rules of it: nothing is unread.
+func TestNoNftablesInTheKernel(t *testing.T) {
+	s := pageSystem()
+	s.Run = func(_ context.Context, name string, _ ...string) ([]byte, error) {
+		if name == "nft" {
+			return nil, errors.New("mnl.c:60: Unable to initialize Netlink socket: Protocol not supported")
+		}
+		return nil, exec.ErrNotFound
+	}
+	here := host()
+	f, err := s.Gather(t.Context(), here.Here(), []model.Move{move})
+	if err != nil || len(f.Firewall.Unread) != 0 {
+		t.Errorf("%v, %v", f.Firewall.Unread, err)
 	}
 }
 

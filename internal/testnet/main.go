@@ -17,8 +17,10 @@ const inUserNamespace = "DRAWBRIDGE_TEST_IN_USERNS"
 // Main is the TestMain of a package whose tests make namespaces: it looks for leaked
 // goroutines at the end, and as an ordinary user it runs the tests once more as the
 // root of a user namespace, with a network, mounts and a /run of their own, where the
-// system allows that. Elsewhere they are skipped one by one.
+// system allows that. Elsewhere they are skipped one by one. It is also the init of a
+// UML; see [InUML].
 func Main(m *testing.M) {
+	UMLInit()
 	switch {
 	case os.Getenv(inUserNamespace) != "":
 		if err := ownRun(); err != nil {

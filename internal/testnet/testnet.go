@@ -215,6 +215,9 @@ func Eventually(t testing.TB, fn func() error) {
 	Within(t, 5*time.Second, fn)
 }
 
+// Patience is the limit for what waits for other programs on a busy machine.
+const Patience = 30 * time.Second
+
 // Within is [Eventually] with another limit.
 func Within(t testing.TB, limit time.Duration, fn func() error) {
 	t.Helper()

@@ -175,7 +175,8 @@ func (u Uplink) family(four bool) (out []string) {
 
 func keyFile(id string, u Uplink) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[connection]\nid=%s\ntype=ethernet\ninterface-name=%s\n", id, u.Link)
+	// Every file that nmcli writes has a uuid.
+	fmt.Fprintf(&b, "[connection]\nid=%s\nuuid=5a4c1d1e-3f0e-4f7e-9a52-6d1b8f5a0001\ntype=ethernet\ninterface-name=%s\n", id, u.Link)
 	for i, section := range []string{"ipv4", "ipv6"} {
 		fmt.Fprintf(&b, "[%s]\nmethod=manual\n", section)
 		for n, a := range u.family(i == 0) {

@@ -16,10 +16,10 @@ import (
 // is what its safety costs.
 
 const (
-	rawGroup   = 1<<30 + 4242
-	rawBridge  = "br0"
-	tunDevice  = "/dev/net/tun"
-	
+	rawGroup  = 1<<30 + 4242
+	rawBridge = "br0"
+	tunDevice = "/dev/net/tun"
+
 	// include/uapi/linux/if_tun.h, if_link.h: package syscall has them for some machines only.
 	tunSetIff, tunSetPersist, tunSetOwner = 0x400454ca, 0x400454cb, 0x400454cc
 	iffTapNoPI                            = 0x1002
