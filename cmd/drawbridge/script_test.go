@@ -86,7 +86,8 @@ func runScripts(t *testing.T, pattern string) {
 					env.Values[memoryKey{}] = map[string]state{}
 					return nil
 				},
-				Cmds: map[string]func(*testscript.TestScript, bool, []string){"holdtap": holdTap, "remember": remember, "settled": settled, "as-before": asBefore, "login": login},
+				Condition: condition,
+				Cmds:      map[string]func(*testscript.TestScript, bool, []string){"holdtap": holdTap, "remember": remember, "settled": settled, "as-before": asBefore, "login": login},
 			})
 		})
 	}

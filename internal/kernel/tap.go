@@ -175,7 +175,7 @@ func attachTap(socket int, o model.CreateTap) (fd, index int, err error) {
 	}
 	ifr, err := ifreqFor(o.Name, tapFlags(o.VnetHeader, o.MultiQueue)|unix.IFF_TUN_EXCL)
 	if err == nil {
-		err = rawIoctl(fd, unix.TUNSETIFF, uintptr(unsafe.Pointer(ifr)))
+		err = rawIoctlPointer(fd, unix.TUNSETIFF, unsafe.Pointer(ifr))
 		switch {
 		case err == nil:
 		// EBUSY: a tap of that name; EINVAL: another kind of link (tun_set_iff).
@@ -203,6 +203,13 @@ func attachTap(socket int, o model.CreateTap) (fd, index int, err error) {
 // (__tun_detach, synchronize_net).
 func rawIoctl(fd int, request, arg uintptr) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), request, arg); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func rawIoctlPointer(fd int, request uintptr, arg unsafe.Pointer) error {
+	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(arg)); errno != 0 {
 		return errno
 	}
 	return nil
@@ -245,10 +252,7 @@ func setTapMAC(fd int, mac []byte) error {
 	}
 	ifr.family = unix.ARPHRD_ETHER
 	copy(ifr.addr[:], mac)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFHWADDR, uintptr(unsafe.Pointer(&ifr))); errno != 0 {
-		return errno
-	}
-	return nil
+	return rawIoctlPointer(fd, unix.SIOCSIFHWADDR, unsafe.Pointer(&ifr))
 }
 
 // ResetTapOffloads switches the offloads off that the last holder of a persistent tap

@@ -27,7 +27,7 @@ const (
 	iflaInfoKind, iflaInfoData            = 1, 2
 	iflaExtMask, skipStats                = 29, 8
 	brForwardDelay, brSTP                 = 1, 5
-	siocGIfIndex                          = 0x8933
+	siocGIfIndex, siocSIfHwaddr           = 0x8933, 0x8924
 	soRcvBufForce                         = 33
 	netlinkCapAck                         = 10
 	solNetlink                            = 270
@@ -105,7 +105,6 @@ func rawUp(n int, settled bool) error {
 			return fmt.Errorf("%s: %w", tapName(i), err)
 		}
 		ms[i] = linkMessage(syscall.RTM_NEWLINK, 0, index, true).
-			attr(syscall.IFLA_ADDRESS, []byte{0xfe, 1, 0, 0, 0, 0}).
 			u32(iflaGroup, rawGroup).u32(iflaMaster, uint32(master))
 		reads[i] = linkMessage(syscall.RTM_GETLINK, 0, index, false).u32(iflaExtMask, skipStats)
 	}
@@ -154,6 +153,10 @@ func rawTap(socket int, link string) (int32, error) {
 	copy(r.name[:], link)
 	native.PutUint16(r.union[:], iffTapNoPI)
 	if err := r.ioctl(fd, tunSetIff); err != nil {
+		return 0, err
+	}
+	mac := ifreq{union: [24]byte{syscall.ARPHRD_ETHER, 0, 0xfe, 1}} // fe:01:00:00:00:00
+	if err := mac.ioctl(fd, siocSIfHwaddr); err != nil {
 		return 0, err
 	}
 	if err := ioctl(fd, tunSetOwner, uintptr(os.Getuid())); err != nil {
