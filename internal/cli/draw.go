@@ -29,6 +29,7 @@ type drawOptions struct {
 	theme    string
 	scale    float64
 	focus    string
+	legend   bool
 	watch    bool
 	source   pictureSource
 }
@@ -61,6 +62,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
   ip -d -j addr | drawbridge draw --from -
   drawbridge draw --all-namespaces --focus web
   drawbridge draw --watch
+  drawbridge draw --legend -o host.svg
   drawbridge draw --format json | jq '.interfaces[] | select(.wire_end.in == "nothing").name'`,
 		Args: o.source.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -78,6 +80,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 	cmd.Flags().StringVar(&o.subtitle, "subtitle", "", "`TEXT` below the title")
 	cmd.Flags().StringVar(&o.theme, "theme", "", "light or dark; without it what the viewer prefers, for a png light")
 	cmd.Flags().Float64Var(&o.scale, "scale", 1, "pixels of a png for each of the picture's")
+	cmd.Flags().BoolVar(&o.legend, "legend", false, "explain the signs below the picture")
 	cmd.Flags().BoolVar(&o.watch, "watch", false, "draw again in the terminal as the kernel changes; q quits")
 	o.source.addFlags(cmd)
 	return cmd
@@ -94,6 +97,9 @@ func (o drawOptions) formatOf() (format, error) {
 	}
 	if o.scale < 0.1 || o.scale > 16 {
 		return format{}, withCode(exitUsage, fmt.Errorf("no scale %v\n  hint: from 0.1 to 16", o.scale))
+	}
+	if o.legend && !f.legend {
+		return format{}, withCode(exitUsage, fmt.Errorf("the format %s has no legend\n  hint: %s have one", f.name, strings.Join(legendFormats(), ", ")))
 	}
 	return f, nil
 }
@@ -126,7 +132,7 @@ func (a *app) draw(ctx context.Context, o drawOptions) error {
 }
 
 func (a *app) render(frame draw.Frame, snap model.Snapshot, f format, o drawOptions) ([]byte, error) {
-	frame.Title, frame.Subtitle = o.title, o.subtitle
+	frame.Title, frame.Subtitle, frame.Key = o.title, o.subtitle, o.legend
 	p := picture{snap: snap, frame: frame, layout: draw.Options{Expand: o.expand}, theme: svg.Theme(o.theme), scale: o.scale}
 	if o.output == "" {
 		p.width, p.colour = width(a.out), wantsColour(a.out)

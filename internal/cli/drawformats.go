@@ -46,6 +46,8 @@ func (p picture) scene() *draw.Scene {
 // format is one way to write a picture.
 type format struct {
 	name string
+	// legend: it can have the signs explained with it (--legend).
+	legend bool
 	// endings of files, without the dot; the first is the usual one.
 	endings []string
 	what    string
@@ -55,30 +57,34 @@ type format struct {
 // drawFormats are all formats: --format, -o FILE.ENDING, the help, the completion and
 // docs/pictures.md have them from here. The first is for a terminal.
 var drawFormats = []format{
-	{"terminal", []string{"txt"}, "box drawing for a terminal; the default", func(p picture) ([]byte, error) { return terminal(p, false), nil }},
-	{"ascii", nil, "the same in plain ASCII", func(p picture) ([]byte, error) { return terminal(p, true), nil }},
-	{"text", []string{"text"}, "a description in sentences, for screen readers and bug reports", func(p picture) ([]byte, error) {
-		return text.Render(p.heading(), p.frame.Now), nil
+	{"terminal", true, []string{"txt"}, "box drawing for a terminal; the default", func(p picture) ([]byte, error) { return terminal(p, false), nil }},
+	{"ascii", true, nil, "the same in plain ASCII", func(p picture) ([]byte, error) { return terminal(p, true), nil }},
+	{"text", true, []string{"text"}, "a description in sentences, for screen readers and bug reports", func(p picture) ([]byte, error) {
+		out := text.Render(p.heading(), p.frame.Now)
+		if p.frame.Key {
+			out = append(out, text.Legend()...)
+		}
+		return out, nil
 	}},
-	{"svg", []string{"svg"}, "vector graphics, light and dark, printable", func(p picture) ([]byte, error) {
+	{"svg", true, []string{"svg"}, "vector graphics, light and dark, printable", func(p picture) ([]byte, error) {
 		return svg.Render(p.scene(), svg.Options{Theme: p.theme}), nil
 	}},
-	{"png", []string{"png"}, "pixels, of --theme and --scale", func(p picture) ([]byte, error) {
+	{"png", true, []string{"png"}, "pixels, of --theme and --scale", func(p picture) ([]byte, error) {
 		return png.Render(p.scene(), png.Options{Theme: p.theme, Scale: p.scale})
 	}},
-	{"html", []string{"html", "htm"}, "one page to look around in: pan, zoom, search, details; works offline", func(p picture) ([]byte, error) {
+	{"html", true, []string{"html", "htm"}, "one page to look around in: pan, zoom, search, details; works offline", func(p picture) ([]byte, error) {
 		return html.Render(p.scene(), p.frame.Now, p.theme)
 	}},
-	{"mermaid", []string{"mmd", "mermaid"}, "a flowchart that GitHub and GitLab render", func(p picture) ([]byte, error) {
+	{"mermaid", false, []string{"mmd", "mermaid"}, "a flowchart that GitHub and GitLab render", func(p picture) ([]byte, error) {
 		return mermaid.Render(p.frame.Now), nil
 	}},
-	{"dot", []string{"dot", "gv"}, "a graph for Graphviz", func(p picture) ([]byte, error) {
+	{"dot", false, []string{"dot", "gv"}, "a graph for Graphviz", func(p picture) ([]byte, error) {
 		return dot.Render(p.heading(), p.frame.Now), nil
 	}},
-	{"drawio", []string{"drawio"}, "shapes to edit in draw.io: boxes with their interfaces, cables that stay connected", func(p picture) ([]byte, error) {
+	{"drawio", true, []string{"drawio"}, "shapes to edit in draw.io: boxes with their interfaces, cables that stay connected", func(p picture) ([]byte, error) {
 		return drawio.Render(p.scene(), p.frame.Now)
 	}},
-	{"json", []string{"json"}, "for other programs: the versioned wiring, and the snapshot it was made from", func(p picture) ([]byte, error) {
+	{"json", false, []string{"json"}, "for other programs: the versioned wiring, and the snapshot it was made from", func(p picture) ([]byte, error) {
 		return wiringJSON(p.frame.Now, p.snap)
 	}},
 }
@@ -91,6 +97,17 @@ func formatNames() []string {
 	var names []string
 	for _, f := range drawFormats {
 		names = append(names, f.name)
+	}
+	return names
+}
+
+// legendFormats are those that can have a legend.
+func legendFormats() []string {
+	var names []string
+	for _, f := range drawFormats {
+		if f.legend {
+			names = append(names, f.name)
+		}
 	}
 	return names
 }

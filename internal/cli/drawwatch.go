@@ -139,7 +139,7 @@ func (w *watching) draw() {
 	if err != nil || rows < 2 {
 		columns, rows = 80, 24
 	}
-	frame := draw.Frame{Title: w.options.title, Subtitle: w.options.subtitle, Now: w.now}
+	frame := draw.Frame{Title: w.options.title, Subtitle: w.options.subtitle, Key: w.options.legend, Now: w.now}
 	if w.before != nil {
 		frame.Before, frame.Now = w.before, model.Compare(*w.before, w.now)
 	}

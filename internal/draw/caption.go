@@ -1,11 +1,5 @@
 package draw
 
-import (
-	"math"
-
-	"drawbridge/internal/model"
-)
-
 // placeCaption gives the caption the room that the longest of the frames needs, so
 // that what is below it stands still from one to the next.
 func (g *graph) placeCaption() {
@@ -71,39 +65,3 @@ var (
 		"Hollow: it dangles. Filled: plugged.",
 	}
 )
-
-// keyEntry is a sign of the vocabulary, and what it says.
-type keyEntry struct {
-	end    Style
-	change model.Change
-	text   string
-}
-
-var keyEntries = []keyEntry{
-	{end: Plugged, text: "plugged in"},
-	{end: Dangling, text: "dangles"},
-	{end: Ghost, text: "where it was before"},
-	{change: model.Added, text: "new"},
-	{change: model.Removed, text: "gone"},
-	{change: model.Altered, text: "altered"},
-}
-
-// keyParts is the line of signs below a picture with a legend, and where it ends.
-func (g *graph) keyParts(top float64) (parts []Part, bottom float64) {
-	x, y := g.m.Margin, top+g.m.Line*g.m.Middle
-	for _, k := range keyEntries {
-		w := g.m.Text + g.m.Measure(NoteText, k.text) + g.m.Mark + g.gap()
-		if x > g.m.Margin && x+w > g.m.Margin+g.captionWidth() {
-			x, y = g.m.Margin, y+g.m.Line
-		}
-		if k.change != "" {
-			parts = append(parts, Label{At: Point{x + math.Floor(g.m.Mark/2), y}, W: g.m.Measure(MarkText, mark(k.change)), Text: mark(k.change), Style: MarkText, Anchor: Middle, Change: k.change})
-		} else {
-			parts = append(parts, End{At: Point{x + math.Floor(g.m.Mark/2), y}, Style: k.end, Tone: -1})
-		}
-		parts = append(parts, g.label(x+g.m.Text, y, NoteText, k.text))
-		g.width = max(g.width, x+w)
-		x += w
-	}
-	return parts, y + g.m.Line*(1-g.m.Middle)
-}

@@ -22,8 +22,9 @@ type Frame struct {
 	// Before is the wiring of the step before, nil for none: where an interface's
 	// host end was in something else then, a ghost shows where.
 	Before *model.Wiring
-	// Legend explains the two ends on the first interface, and adds the key.
-	Legend bool
+	// Key has the signs of the [Vocabulary] below the picture. Legend explains the two
+	// ends on the first interface as well.
+	Key, Legend bool
 }
 
 // Options say how to lay out; the zero value is the default for a screen.

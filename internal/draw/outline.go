@@ -56,6 +56,13 @@ func Outline(f Frame) []OutlineLine {
 			list(e)
 		}
 	}
+	if f.Key {
+		for _, s := range Vocabulary {
+			if s.Said != "" {
+				add(0, s.Said+":", s.Means)
+			}
+		}
+	}
 	return out
 }
 

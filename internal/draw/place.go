@@ -121,7 +121,7 @@ func (g *graph) placeRows() {
 		}
 		g.placeLANs(n, r, f)
 	}
-	if slices.ContainsFunc(g.views, func(v view) bool { return v.Legend }) {
+	if slices.ContainsFunc(g.views, func(v view) bool { return v.Key || v.Legend }) {
 		g.keyTop = f.y + m.CaptionGap
 		_, f.y = g.keyParts(g.keyTop)
 	}

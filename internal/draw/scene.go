@@ -37,7 +37,7 @@ func (g *graph) scene(v *view) *Scene {
 	}
 	g.addHops(s)
 	s.Groups = append(s.Groups, g.joints(v)...)
-	if v.Legend {
+	if v.Key || v.Legend {
 		parts, _ := g.keyParts(g.keyTop)
 		s.Groups = append(s.Groups, Group{ID: "key", Title: "Key", Parts: parts})
 	}

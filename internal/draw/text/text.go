@@ -77,3 +77,15 @@ func count(n int, what string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }
+
+// Legend explains the words and signs of [Render], one a line.
+func Legend() []byte {
+	var b strings.Builder
+	b.WriteString("\nThe host end of an interface is in the stack that owns its addresses, or in a bridge; its wire end is on an Ethernet.\n")
+	for _, s := range draw.Vocabulary {
+		if s.Said != "" {
+			fmt.Fprintf(&b, "  %s: %s.\n", s.Said, s.Means)
+		}
+	}
+	return []byte(b.String())
+}
