@@ -96,11 +96,17 @@ func (a *app) now(ctx context.Context, o drawOptions) (model.Snapshot, error) {
 	}
 	defer s.close()
 	snap, err := s.snapshot(ctx, o.all)
+	if errors.Is(err, fs.ErrPermission) && snap.Here().Links != nil {
+		// Only the machines' folder is closed to us (XDG_RUNTIME_DIR of another user, after
+		// su): who holds which tap can still be found by looking at the processes.
+		fmt.Fprintf(a.err, "note: %v: machines are drawn as the processes that they are\n", err)
+		err = nil
+	}
 	if err == nil {
 		snap.Here().SourceNAT = s.sourceNAT(ctx)
 	}
 	if snap.Unseen > 0 {
-		fmt.Fprintf(a.err, "note: %d processes of others may not be looked at: as root, their namespaces are drawn too\n", snap.Unseen)
+		fmt.Fprintf(a.err, "note: %d processes and namespaces of others may not be looked at: as root, they are drawn too\n", snap.Unseen)
 	}
 	return snap, err
 }

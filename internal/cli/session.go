@@ -106,14 +106,12 @@ func (s *session) snapshot(ctx context.Context, all bool) (model.Snapshot, error
 	if err != nil {
 		return snap, err
 	}
-	if snap.Machines, err = s.machines.List(ctx); err != nil {
-		return snap, err
-	}
+	snap.Machines, err = s.machines.List(ctx)
 	if owned, err := s.store.Owned(); err == nil {
 		nameBrokered(&snap, owned)
 	}
 	snap.Sort()
-	return snap, nil
+	return snap, err
 }
 
 // nameBrokered gives the VMs on the broker's taps the names that were asked for with them,

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"drawbridge/internal/draw"
+	"drawbridge/internal/draw/geometry"
 )
 
 // The key stands below every picture, with each sign that has a word, in pixels and in
@@ -14,7 +15,7 @@ func TestKey(t *testing.T) {
 		plain := draw.Draw(draw.Options{}, f)
 		f.Key = true
 		s := draw.Draw(draw.Options{}, f)
-		for _, flaw := range flaws(s) {
+		for _, flaw := range geometry.Flaws(s) {
 			t.Errorf("%s: %s", name, flaw)
 		}
 		for _, m := range moved(plain, s) {

@@ -65,6 +65,9 @@ func (n *namespace) read() (model.Namespace, []string, error) {
 		return out, nil, n.all(partNft)[0].wrong(err, 0)
 	}
 	out.SourceNAT = nat
+	if len(n.all(partVLAN)) == 0 && slices.ContainsFunc(out.Links, func(l model.Link) bool { return l.Bridge != nil && l.Bridge.VLANFiltering }) {
+		lacks = append(lacks, "the VLANs that its bridge keeps apart ('"+partVLAN+"')")
+	}
 	return out, lacks, nil
 }
 

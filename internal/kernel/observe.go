@@ -3,7 +3,9 @@ package kernel
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -46,7 +48,7 @@ func (k *Kernel) ObserveLinks(ctx context.Context) (model.Namespace, error) {
 
 // ObserveAll observes k's namespace, then every other one that has a name in /run/netns
 // or a process in it. Names in all of them are as k's namespace sees them. unseen counts
-// the processes that may not be looked at.
+// the processes and the namespaces that may not be looked at.
 func ObserveAll(ctx context.Context, k *Kernel) (all []model.Namespace, unseen int, err error) {
 	named, err := ListNamespaces()
 	if err != nil {
@@ -68,7 +70,13 @@ func ObserveAll(ctx context.Context, k *Kernel) (all []model.Namespace, unseen i
 	seen := map[uint64]bool{k.inode: true}
 	for _, name := range named {
 		n, inode, err := v.observeAt(ctx, filepath.Join(netnsDir, name), name, seen)
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue // deleted meanwhile
+		case errors.Is(err, model.ErrDenied), errors.Is(err, fs.ErrPermission):
+			unseen++
+			continue
+		case err != nil:
 			return nil, unseen, fmt.Errorf("network namespace %s: %w", name, err)
 		}
 		if !seen[inode] {

@@ -39,7 +39,7 @@ type Snapshot struct {
 	System string `json:"system,omitempty"`
 	// Namespaces: first the one that was asked for, the others by name.
 	Namespaces []Namespace `json:"namespaces"`
-	// Unseen counts the processes that may not be looked at: what is theirs is missing.
+	// Unseen counts the processes and namespaces that may not be looked at: they are missing.
 	Unseen int `json:"unseen,omitempty"`
 	// Machines hold the wire ends of taps or veths of these namespaces.
 	Machines []Machine `json:"machines,omitempty"`
