@@ -30,8 +30,8 @@ of its own, until it is stopped: neither a lost login nor Ctrl-C ends it.`,
   drawbridge machine console web
   drawbridge machine unplug web eth1`,
 	}
-	cmd.AddCommand(newMachineStartCommand(a), newMachineStopCommand(a), newMachineListCommand(a), newMachineConsoleCommand(a),
-		newMachinePlugCommand(a), newMachineUnplugCommand(a))
+	cmd.AddCommand(newMachineStartCommand(a), newMachineStopCommand(a), newMachineListCommand(a), newMachineInfoCommand(a), newMachineConsoleCommand(a),
+		newMachinePlugCommand(a), newMachineUnplugCommand(a), newMachinePauseCommand(a), newMachineResumeCommand(a), newMachineSysRqCommand(a))
 	return cmd
 }
 
@@ -131,16 +131,21 @@ func insideAddresses(m model.Machine, nic string) string {
 }
 
 func newMachineConsoleCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var log bool
+	cmd := &cobra.Command{
 		Use:   "console NAME",
 		Short: "Use a machine's console; Ctrl-] leaves it",
 		Long: `Connect this terminal with a machine's console, beginning with what was last said there.
 Ctrl-] leaves it; the machine runs on. ` + "`help`" + ` in the machine tells what can be asked.
 Without a terminal, commands are read from standard input.
 
+All that a console says is kept, 1 MiB at most (then the older half goes): --log prints
+it, also of a machine that has ended by itself.
+
 Exit codes: 0 left, or the machine ended; 1 failed, there is no such machine; 2 bad usage.`,
 		Example: `  drawbridge machine console web
-  echo addresses | drawbridge machine console web`,
+  echo addresses | drawbridge machine console web
+  drawbridge machine console --log web | tail`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.open()
@@ -148,9 +153,14 @@ Exit codes: 0 left, or the machine ended; 1 failed, there is no such machine; 2 
 				return err
 			}
 			defer s.close()
+			if log {
+				return s.machines.WriteLog(a.out, args[0])
+			}
 			return a.attach(cmd.Context(), s.machines, args[0])
 		},
 	}
+	cmd.Flags().BoolVar(&log, "log", false, "print what the console has said, and do not connect")
+	return cmd
 }
 
 // attach puts the terminal, where it is one, into raw mode for the time.

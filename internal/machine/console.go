@@ -42,7 +42,7 @@ func openConsole(path string) (*console, error) {
 // follow copies the machine's console until it ends.
 func (c *console) follow(rw io.ReadWriter) {
 	c.mu.Lock()
-	c.in = rw
+	c.in, c.ended = rw, false
 	c.mu.Unlock()
 	buf := make([]byte, 4096)
 	for {
@@ -62,6 +62,9 @@ func (c *console) follow(rw io.ReadWriter) {
 		close(w)
 	}
 }
+
+// say adds a line of our own.
+func (c *console) say(line string) { c.add([]byte(line + "\r\n")) }
 
 func (c *console) add(b []byte) {
 	c.mu.Lock()

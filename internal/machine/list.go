@@ -1,9 +1,11 @@
 package machine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -126,4 +128,20 @@ func (m *Manager) bury(ctx context.Context, dir string) error {
 		errs = append(errs, m.cleanUp(ctx, dir, c))
 	}
 	return errors.Join(append(errs, os.RemoveAll(dir))...)
+}
+
+// WriteLog writes what a machine's console has said, without carriage returns.
+func (m *Manager) WriteLog(w io.Writer, name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(filepath.Join(m.folder(name), consoleFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("machine %s: %w", name, model.ErrNotFound)
+	}
+	if err != nil {
+		return fmt.Errorf("machine %s: console's log: %w", name, err)
+	}
+	_, err = w.Write(bytes.ReplaceAll(b, []byte("\r"), nil))
+	return err
 }

@@ -30,17 +30,19 @@ const (
 
 // The states of a machine.
 const (
-	stateStarting = "starting"
-	stateRunning  = "running"
-	stateStopped  = "stopped"
-	stateFailed   = "failed"
+	stateStarting   = model.MachineStarting
+	stateRunning    = model.MachineRunning
+	statePaused     = model.MachinePaused
+	stateRestarting = model.MachineRestarting
+	stateStopped    = model.MachineStopped
+	stateFailed     = model.MachineFailed
 )
 
 // call is one line from a client to a shim; one connection each.
 type call struct {
 	Do  string           `json:"do"`
 	NIC *model.NICConfig `json:"nic,omitempty"`
-	// Name of the NIC to unplug.
+	// Name of the NIC to unplug; the key of a sysrq.
 	Name  string         `json:"name,omitempty"`
 	Agent *agent.Request `json:"agent,omitempty"`
 	// Patience with a guest that shall stop; 0 for what is usual.
@@ -56,6 +58,10 @@ const (
 	callConfigure = "configure"
 	callConsole   = "console"
 	callAgent     = "agent"
+	callInfo      = "info"
+	callPause     = "pause"
+	callResume    = "resume"
+	callSysRq     = "sysrq"
 )
 
 // reply is the shim's line.
@@ -64,6 +70,8 @@ type reply struct {
 	Kind    string          `json:"kind,omitempty"`
 	Note    string          `json:"note,omitempty"` // of a stop
 	Machine *model.Machine  `json:"machine,omitempty"`
+	Info    *Info           `json:"info,omitempty"`
+	Text    string          `json:"text,omitempty"`
 	Agent   *agent.Response `json:"agent,omitempty"`
 }
 
@@ -139,8 +147,17 @@ func readJSON(path string, v any) error {
 
 // sweep removes what a dead machine has left, but for what tells about it.
 func sweep(dir string) error {
-	errs := []error{uml.Sweep(dir)}
-	for _, name := range []string{socketFile, "uml", "initrd", "seed.iso", "mc", "void", shimLogFile} {
+	return errors.Join(sweepVMM(dir), remove(dir, socketFile, shimLogFile))
+}
+
+// sweepVMM removes what its VMM had: another may be started in its place.
+func sweepVMM(dir string) error {
+	return errors.Join(uml.Sweep(dir), remove(dir, "uml", "initrd", "seed.iso", "mc", "void"))
+}
+
+func remove(dir string, names ...string) error {
+	var errs []error
+	for _, name := range names {
 		errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
 	}
 	return errors.Join(errs...)

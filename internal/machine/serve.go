@@ -79,10 +79,16 @@ func (s *shim) do(c call) reply {
 		return r
 	}
 	s.mu.Lock()
-	state := s.state
+	state, client := s.state, s.agent
 	s.mu.Unlock()
-	if state != stateRunning {
-		return replyError(fmt.Errorf("machine %s is %s: %w", s.config.Machine.Name, state, model.ErrBusy))
+	switch {
+	case c.Do == callInfo:
+		return reply{Info: s.info(ctx)}
+	case c.Do == callConsole && s.console != nil && state == stateStarting: // it may hang
+		return reply{}
+	case state == statePaused && (c.Do == callPause || c.Do == callResume || c.Do == callSysRq || c.Do == callConsole):
+	case state != stateRunning:
+		return replyError(s.notNow(state))
 	}
 	switch c.Do {
 	case callConsole:
@@ -91,12 +97,12 @@ func (s *shim) do(c call) reply {
 		if c.Agent == nil {
 			return replyError(fmt.Errorf("no request: %w", model.ErrInvalid))
 		}
-		if s.agent == nil {
+		if client == nil {
 			return replyError(fmt.Errorf("machine %s: %w: it runs a system of its own, which cannot be asked", s.config.Machine.Name, model.ErrInvalid))
 		}
 		ctx, cancel := context.WithTimeout(ctx, max(c.Agent.Timeout, nicTimeout)+time.Second)
 		defer cancel()
-		a, err := s.agent.Do(ctx, *c.Agent)
+		a, err := client.Do(ctx, *c.Agent)
 		r := replyError(err)
 		r.Agent = &a
 		return r
@@ -108,7 +114,12 @@ func (s *shim) do(c call) reply {
 		return replyError(fmt.Errorf("machine %s has ended: %w", s.config.Machine.Name, model.ErrNotFound))
 	default:
 	}
+	if s.vm == nil {
+		return replyError(s.notNow(stateRestarting))
+	}
 	switch {
+	case c.Do == callPause, c.Do == callResume, c.Do == callSysRq:
+		return s.control(ctx, c)
 	case c.Do == callUnplug:
 		return replyError(s.unplug(ctx, c.Name))
 	case c.Do == callPlug && c.NIC != nil:
@@ -125,7 +136,7 @@ func (s *shim) status(ctx context.Context) model.Machine {
 	s.mu.Lock()
 	config := s.config.Machine
 	config.NICs = slices.Clone(config.NICs)
-	m := model.Machine{Name: config.Name, VMM: config.VMM, State: s.state, Config: &config}
+	m := model.Machine{Name: config.Name, VMM: config.VMM, State: s.state, Config: &config, Restarts: s.restarts}
 	vm, client := s.vm, s.agent
 	s.mu.Unlock()
 	m.NICs = machineNICs(config)
@@ -133,6 +144,9 @@ func (s *shim) status(ctx context.Context) model.Machine {
 		return m
 	}
 	m.PID, m.Accel = vm.PID(), accelOf(vm)
+	for i := range m.NICs {
+		m.NICs[i].Transport = transportOf(vm, m.NICs[i].Name)
+	}
 	if m.State != stateRunning || client == nil {
 		return m
 	}

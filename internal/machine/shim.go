@@ -47,9 +47,13 @@ type shim struct {
 
 	// change is held while NICs or the machine's life are changed: one at a time.
 	change sync.Mutex
-	// mu guards state, patience and config.Machine.NICs.
+	// mu guards the following, vm, agent and config.Machine.NICs.
 	mu       sync.Mutex
 	state    string
+	failed   error // why there is no vm: it could not be started again
+	restarts int
+	lastEnd  string // how it ended before it was started again
+	started  time.Time
 	patience time.Duration // of who wants it stopped; 0 for what is usual
 
 	stopOnce sync.Once
@@ -105,16 +109,6 @@ func (s *shim) boot() error {
 	if err := readJSON(configFile, &s.config); err != nil {
 		return fmt.Errorf("machine's configuration: %w", err)
 	}
-	m := s.config.Machine
-	ctx, cancel := context.WithTimeoutCause(context.Background(), bootTimeout, fmt.Errorf("no word from the guest's agent within %s", bootTimeout))
-	defer cancel()
-	go func() {
-		select {
-		case <-s.stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	var err error
 	if s.kernel, err = kernel.Open(); err != nil {
 		return err
@@ -126,6 +120,37 @@ func (s *shim) boot() error {
 		return fmt.Errorf("shim's socket: %w", err)
 	}
 	go s.serve()
+	return s.run()
+}
+
+// run starts the VMM, and returns when its guest has answered. After an error nothing of
+// the VMM is left.
+func (s *shim) run() error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), bootTimeout, fmt.Errorf("no word from the guest's agent within %s", bootTimeout))
+	defer cancel()
+	go func() {
+		select {
+		case <-s.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := s.startVM(ctx)
+	if err == nil {
+		s.setState(stateRunning)
+		return nil
+	}
+	if s.vm != nil {
+		s.vm.Kill()
+		<-s.vm.Done()
+		err = errors.Join(err, s.release())
+	}
+	s.failed = err
+	return err
+}
+
+func (s *shim) startVM(ctx context.Context) error {
+	m := s.config.Machine
 	for _, nic := range m.NICs {
 		if nic.Link == "" {
 			continue
@@ -139,7 +164,7 @@ func (s *shim) boot() error {
 		return err
 	}
 	s.mu.Lock()
-	s.vm = vm
+	s.vm, s.started = vm, time.Now()
 	if line := vm.Agent(); line != nil {
 		s.agent = agent.NewClient(line)
 	}
@@ -153,7 +178,6 @@ func (s *shim) boot() error {
 		return s.explain(ctx, err)
 	}
 	vm.Booted()
-	s.setState(stateRunning)
 	return nil
 }
 
@@ -252,41 +276,14 @@ func (s *shim) discard() error {
 	if s.listen != nil {
 		_ = s.listen.Close()
 	}
-	var errs []error
-	if s.vm != nil {
-		s.vm.Kill()
-		<-s.vm.Done()
-		errs = append(errs, s.release())
+	if s.console != nil {
+		s.console.close()
 	}
-	return errors.Join(append(errs, sweep(s.dir), os.RemoveAll(s.dir))...)
+	return s.forget()
 }
 
-// live waits until the machine ends, or shall.
-func (s *shim) live() error {
-	asked := false
-	select {
-	case <-s.stop:
-		asked = true
-	case <-s.vm.Done():
-	}
-	s.change.Lock() // a plug that is under way ends first
-	if asked {
-		s.shutDown()
-	}
-	end := s.vm.Err()
-	err := s.release()
-	if asked {
-		err = errors.Join(err, sweep(s.dir), os.RemoveAll(s.dir))
-	} else {
-		err = errors.Join(err, s.leaveWord(end), sweep(s.dir))
-	}
-	s.result = err
-	_ = s.listen.Close()
-	close(s.finished)
-	s.change.Unlock()
-	s.calls.Wait()
-	return err
-}
+// forget removes the machine's folder with all that it had.
+func (s *shim) forget() error { return errors.Join(sweep(s.dir), os.RemoveAll(s.dir)) }
 
 // leaveWord tells who looks later of an end that nobody asked for.
 func (s *shim) leaveWord(end error) error {
@@ -299,6 +296,11 @@ func (s *shim) leaveWord(end error) error {
 
 // shutDown asks the guest, then the VMM, and then kills.
 func (s *shim) shutDown() {
+	if p, ok := s.vm.(pauser); ok && s.state == statePaused {
+		ctx, cancel := context.WithTimeout(context.Background(), haltTimeout)
+		defer cancel()
+		_ = p.Resume(ctx) // one that is paused hears nothing
+	}
 	patience := haltTimeout
 	if root := s.config.Machine.Root; root != "" && root != "embedded" {
 		patience = foreignHaltTimeout
@@ -341,13 +343,16 @@ func (s *shim) askToHalt(patience time.Duration) bool {
 	}
 }
 
-// release gives everything back that an ended machine had of the host.
+// release gives everything back that an ended VMM had of the host.
 func (s *shim) release() error {
-	errs := []error{procs.EndAll(s.dir), s.vm.Close()}
-	if s.agent != nil {
-		_ = s.agent.Close()
+	s.mu.Lock()
+	vm, client := s.vm, s.agent
+	s.vm, s.agent = nil, nil
+	s.mu.Unlock()
+	errs := []error{procs.EndAll(s.dir), vm.Close()}
+	if client != nil {
+		_ = client.Close()
 	}
-	s.console.close()
 	return errors.Join(append(errs, freeTaps(s.kernel, s.config.Machine))...)
 }
 

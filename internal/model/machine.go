@@ -86,6 +86,9 @@ type MachineNIC struct {
 	// Link is the host's link that holds the other end of its cable: a tap, or the
 	// host's half of a veth pair. Name "" when it has no cable.
 	Link Ref `json:"link,omitzero"`
+	// Transport is how the machine gets at the cable where its VMM has several ways:
+	// "vector tap", "vector raw", "vector fd", "legacy tuntap".
+	Transport string `json:"transport,omitempty"`
 	// Declared: in the configuration only; the guest has no such device yet.
 	Declared bool `json:"declared,omitempty"`
 }

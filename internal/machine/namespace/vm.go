@@ -137,6 +137,12 @@ func (vm *VM) Err() error {
 // Kill ends it at once.
 func (vm *VM) Kill() { procs.Kill(vm.cmd) }
 
+// Pause stops its process, Resume lets it go on.
+func (vm *VM) Pause(context.Context) error { return unix.Kill(-vm.cmd.Process.Pid, unix.SIGSTOP) }
+
+// Resume undoes Pause.
+func (vm *VM) Resume(context.Context) error { return unix.Kill(-vm.cmd.Process.Pid, unix.SIGCONT) }
+
 // Insist asks its process to end.
 func (vm *VM) Insist(context.Context) { _ = vm.cmd.Process.Signal(unix.SIGTERM) }
 

@@ -48,6 +48,8 @@ type device struct {
 	name string // vec1, eth1
 	spec string // transport=tap,...
 	sep  string // between them: ":" for vector, "=" for legacy
+	// transport in words: model.MachineNIC.Transport.
+	transport string
 }
 
 // argument is its form on the command line and in mconsole's config.
@@ -60,11 +62,11 @@ func newDevice(k Kernel, unit int, nic model.NICConfig) (device, error) {
 	case nic.Transport == model.TransportVeth && !k.Vector:
 		return device{}, fmt.Errorf("NIC %s: %w: a veth needs the vector NIC (CONFIG_UML_NET_VECTOR), which %s lacks (hint: use a tap)", nic.Name, model.ErrInvalid, k.Path)
 	case nic.Transport == model.TransportVeth:
-		return device{fmt.Sprintf("vec%d", unit), fmt.Sprintf("transport=raw,ifname=%s,depth=128,gro=1,mac=%s", model.PeerName(nic.Link), nic.MAC), ":"}, nil
+		return device{fmt.Sprintf("vec%d", unit), fmt.Sprintf("transport=raw,ifname=%s,depth=128,gro=1,mac=%s", model.PeerName(nic.Link), nic.MAC), ":", "vector raw"}, nil
 	case k.Vector:
-		return device{fmt.Sprintf("vec%d", unit), fmt.Sprintf("transport=tap,ifname=%s,depth=128,gro=1,mac=%s", nic.Link, nic.MAC), ":"}, nil
+		return device{fmt.Sprintf("vec%d", unit), fmt.Sprintf("transport=tap,ifname=%s,depth=128,gro=1,mac=%s", nic.Link, nic.MAC), ":", "vector tap"}, nil
 	case k.Legacy:
-		return device{fmt.Sprintf("eth%d", unit), fmt.Sprintf("tuntap,%s,%s", nic.Link, nic.MAC), "="}, nil
+		return device{fmt.Sprintf("eth%d", unit), fmt.Sprintf("tuntap,%s,%s", nic.Link, nic.MAC), "=", "legacy tuntap"}, nil
 	default:
 		return device{}, fmt.Errorf("NIC %s: %w: %s was built without any NIC (CONFIG_UML_NET_VECTOR or _TUNTAP)", nic.Name, model.ErrInvalid, k.Path)
 	}

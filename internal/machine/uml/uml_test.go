@@ -54,7 +54,7 @@ func TestUnits(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	m := model.MachineConfig{Memory: 64 << 20, Args: []string{"loglevel=7"}}
-	got := strings.Join(arguments(m, &root{embedded: true}, []device{{"vec1", "transport=tap,ifname=tap0", ":"}}), " ")
+	got := strings.Join(arguments(m, &root{embedded: true}, []device{{name: "vec1", spec: "transport=tap,ifname=tap0", sep: ":"}}), " ")
 	for _, want := range []string{"mem=65536K", "initrd=initrd", "con0=fd:0,fd:1", "ssl0=fd:3,fd:3", "vec1:transport=tap,ifname=tap0", "loglevel=7"} {
 		if !slices.Contains(strings.Fields(got), want) {
 			t.Errorf("%q is not in %s", want, got)

@@ -263,6 +263,50 @@ func (vm *VM) ended(within time.Duration) bool {
 	}
 }
 
+// Pause stops the kernel: it answers its management console only.
+func (vm *VM) Pause(ctx context.Context) error {
+	_, err := vm.mconsole.do(ctx, "stop")
+	return err
+}
+
+// Resume lets a paused kernel go on.
+func (vm *VM) Resume(ctx context.Context) error {
+	_, err := vm.mconsole.do(ctx, "go")
+	return err
+}
+
+// SysRq presses a key of the kernel's magic SysRq, and returns what it says.
+func (vm *VM) SysRq(ctx context.Context, key string) (string, error) {
+	// Its answer is what the kernel prints on its console, which a quiet one keeps to
+	// itself: the digits are keys, too, and set how much is printed.
+	if _, err := vm.mconsole.do(ctx, "sysrq 7"); err != nil {
+		return "", err
+	}
+	text, err := vm.mconsole.do(ctx, "sysrq "+key)
+	if key >= "0" && key <= "9" {
+		return text, err
+	}
+	// A key may have ended it.
+	_, _ = vm.mconsole.do(context.WithoutCancel(ctx), "sysrq "+quietLevel)
+	return text, err
+}
+
+// quietLevel is the log level of a kernel that is started with "quiet".
+const quietLevel = "4"
+
+// Version is the guest kernel's, as uname(1) tells it.
+func (vm *VM) Version(ctx context.Context) (string, error) {
+	text, err := vm.mconsole.do(ctx, "version")
+	return strings.TrimSpace(text), err
+}
+
+// Transport is how a NIC gets at its cable.
+func (vm *VM) Transport(nic string) string {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return vm.devices[nic].transport
+}
+
 // Plug adds the NIC's device to the running kernel. Success does not mean that its
 // transport works: UML opens that when the guest raises the device.
 func (vm *VM) Plug(ctx context.Context, nic model.NICConfig) error {
