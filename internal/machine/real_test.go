@@ -316,7 +316,7 @@ func TestUMLFailsClearly(t *testing.T) {
 // TestKilledShim: whatever is killed, the rest goes with it, and is told.
 func TestKilledShim(t *testing.T) {
 	needUML(t)
-	for _, victim := range []string{"shim", "process 1", "VMM"} {
+	for _, victim := range []string{"shim", "process 1", "VMM", "guest init"} {
 		t.Run(victim, func(t *testing.T) {
 			h := newHouse(t)
 			h.tap("tap0", "")
@@ -328,6 +328,8 @@ func TestKilledShim(t *testing.T) {
 				pid = parentOf(t, m.PID)
 			case "shim":
 				pid = parentOf(t, parentOf(t, m.PID))
+			case "guest init":
+				pid = tracedChild(t, m.PID)
 			}
 			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 				t.Fatal(err)
@@ -345,11 +347,37 @@ func TestKilledShim(t *testing.T) {
 				return nil
 			})
 			t.Log(h.Failure("web"))
+			if victim == "guest init" && !strings.Contains(h.Failure("web"), "Kernel panic - not syncing: Attempted to kill init") {
+				t.Error("the reason does not tell the panic")
+			}
+			if err := h.Manager.Do(t.Context(), model.PlugNIC{Machine: "web", NIC: model.NICConfig{Name: "eth2", Link: "tap0"}}); !errors.Is(err, model.ErrNotFound) {
+				t.Errorf("plugged, though it is dead: %v", err)
+			}
 			if _, err := os.Stat(filepath.Join(h.dir, "web", "uml")); err == nil {
 				t.Error("uml's folder is left over")
 			}
 		})
 	}
+}
+
+// tracedChild is the process of a UML in which its guest's process 1 runs.
+func tracedChild(t *testing.T, vmm int) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join("/proc", e.Name(), "status"))
+		if err == nil && strings.Contains(string(b), fmt.Sprintf("\nTracerPid:\t%d\n", vmm)) {
+			var pid int
+			if _, err := fmt.Sscan(e.Name(), &pid); err == nil {
+				return pid
+			}
+		}
+	}
+	t.Fatalf("process %d traces nobody", vmm)
+	return 0
 }
 
 func parentOf(t *testing.T, pid int) int {

@@ -296,7 +296,10 @@ func (s *shim) leaveWord(end error) error {
 
 // shutDown asks the guest, then the VMM, and then kills.
 func (s *shim) shutDown() {
-	if p, ok := s.vm.(pauser); ok && s.state == statePaused {
+	s.mu.Lock()
+	paused, asked := s.state == statePaused, s.patience
+	s.mu.Unlock()
+	if p, ok := s.vm.(pauser); ok && paused {
 		ctx, cancel := context.WithTimeout(context.Background(), haltTimeout)
 		defer cancel()
 		_ = p.Resume(ctx) // one that is paused hears nothing
@@ -305,9 +308,7 @@ func (s *shim) shutDown() {
 	if root := s.config.Machine.Root; root != "" && root != "embedded" {
 		patience = foreignHaltTimeout
 	}
-	s.mu.Lock()
-	patience = cmp.Or(s.patience, patience)
-	s.mu.Unlock()
+	patience = cmp.Or(asked, patience)
 	if s.agent != nil {
 		if s.askToHalt(patience) {
 			return
