@@ -199,8 +199,11 @@ func spacious() string {
 func Sweep(dir string) error {
 	link := filepath.Join(dir, overlayLink)
 	target, err := os.Readlink(link)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
-		return nil // none
+		return fmt.Errorf("overlay: %w", err)
 	}
 	return errors.Join(os.RemoveAll(target), os.Remove(link))
 }
