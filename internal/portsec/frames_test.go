@@ -130,6 +130,15 @@ func fragment(next byte, offset int, more bool) []byte {
 	return cat([]byte{next, 0}, be(n), []byte{0, 0, 0x12, 0x67})
 }
 
+// fragments cut a packet from its own link-local address to all nodes in two.
+func fragments(next byte, body []byte, at int) [][]byte {
+	all := hw("33:33:00:00:00:01")
+	return [][]byte{
+		ether(all, ownMAC, typeIPv6, ip6(ownLocal, allNodes, fragHeader, cat(fragment(next, 0, true), body[:at]))),
+		ether(all, ownMAC, typeIPv6, ip6(ownLocal, allNodes, fragHeader, cat(fragment(next, at, false), body[at:]))),
+	}
+}
+
 const (
 	hopByHop    = 0
 	fragHeader  = 44

@@ -150,11 +150,11 @@ func (b *builder) in() {
 	b.out.Chains = append(b.out.Chains, Chain{Name: b.name(""), Hook: Ingress, Drop: true, Rules: append(rules, drop(OtherProtocol))})
 }
 
-// overRate lets bursts of 50 ms pass, and at least four of the largest packets that a
-// guest hands over undivided (64 KiB): else TCP would not get near the rate.
+// overRate lets a second's worth come at once, which is how nft_limit counts bytes
+// (nft_limit_init: tokens for rate + burst), and four of the largest packets that a guest
+// hands over undivided (64 KiB): else not one of them would pass at a low rate.
 func (b *builder) overRate() Over {
-	bytes := uint64(b.Rate) / 8
-	return Over{Rate: bytes, Burst: uint32(min(max(bytes/20, 256<<10), 1<<30)), Bytes: true}
+	return Over{Rate: uint64(b.Rate) / 8, Burst: 256 << 10, Bytes: true}
 }
 
 // arp lets pass what tells the truth about the sender (RFC 826).
