@@ -22,13 +22,13 @@ func TestMain(m *testing.M) { testnet.Main(m) }
 // site is a host with a bridge, on it an uplink to a LAN and a tap whose wire end the
 // test has in its hand.
 type site struct {
-	t         *testing.T
+	t         testing.TB
 	host, lan *testnet.Net
 	tap       *os.File
 	wire      *packet.Conn // the LAN's end of the uplink's cable
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	testnet.RequireTap(t)
 	testnet.RequireSecurity(t)

@@ -24,11 +24,11 @@ import (
 // guest is a machine with a stack of its own, behind the secured port "port0" of a host
 // on the LAN of 198.18.0.1 and 2001:db8::1.
 type guest struct {
-	t              *testing.T
+	t              testing.TB
 	host, lan, own *testnet.Net
 }
 
-func newGuest(t *testing.T, p model.PortSecurity, static ...string) *guest {
+func newGuest(t testing.TB, p model.PortSecurity, static ...string) *guest {
 	t.Helper()
 	testnet.RequireSecurity(t)
 	g := &guest{t, testnet.New(t), testnet.New(t), testnet.New(t)}

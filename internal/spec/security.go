@@ -150,7 +150,7 @@ var rateUnits = map[string]int64{"": 1, "k": 1e3, "m": 1e6, "g": 1e9}
 // The slowest and the fastest port: below, not one whole frame a second would pass.
 const (
 	leastRate = 64_000
-	mostRate  = 400e9
+	mostRate  = 100e9 // nft_limit counts ns times bytes in 64 bits
 )
 
 // parseRate reads bits a second: 100M, 1G, 512k. The units are of 1000, as for links.
