@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -83,6 +84,7 @@ func runScripts(t *testing.T, pattern string) {
 					env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 					env.Setenv("HOST", host.Name())
 					env.Setenv("LAN", lan.Name())
+					env.Setenv("KERNEL", guestKernel())
 					env.Values[memoryKey{}] = map[string]state{}
 					return nil
 				},
@@ -94,9 +96,19 @@ func runScripts(t *testing.T, pattern string) {
 }
 
 // condition is what a script may ask for in brackets: [xtables], this kernel still has the
-// iptables that nf_tables took the place of.
+// iptables that nf_tables took the place of; [qemu], there is a QEMU, and a kernel for its
+// guest ($KERNEL).
 func condition(name string) (bool, error) {
-	if name != "xtables" {
+	switch name {
+	case "xtables":
+	case "qemu":
+		_, err := exec.LookPath("qemu-system-x86_64")
+		there := err == nil && guestKernel() != ""
+		if !there && os.Getenv("CI") == "true" {
+			return false, errors.New("needs qemu-system-x86_64, and a kernel in bin/packages (scripts/need.sh test)")
+		}
+		return there, nil
+	default:
 		return false, fmt.Errorf("unknown condition %q", name)
 	}
 	return exec.Command("unshare", "-n", "iptables-legacy", "-L", "-n").Run() == nil, nil
@@ -119,6 +131,19 @@ func settled(ts *testscript.TestScript, neg bool, args []string) {
 		time.Sleep(500 * time.Millisecond)
 	}
 	ts.Fatalf("%s does not settle:\n%s", args[0], last)
+}
+
+// guestKernel is the one that scripts/need.sh fetches, "" for none.
+func guestKernel() string {
+	files, _ := filepath.Glob("../../bin/packages/linux-image-cloud-*/boot/vmlinuz-*")
+	if len(files) == 0 {
+		return ""
+	}
+	path, err := filepath.Abs(files[0])
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // holdTap is the script command "holdtap NAMESPACE TAP": a process has it open.

@@ -128,7 +128,8 @@ func newMachinePlugCommand(a *app) *cobra.Command {
 link's wire end and the NIC become the two ends of one cable. The NIC may be one that was
 declared only (cable: false in the file) or unplugged before; it has the MAC and addresses
 that it was declared with. Any other name makes a new NIC, which asks for its address by
-DHCP unless --address says more.
+DHCP unless --address says more. The port of a machine is secured with the addresses of
+the file (security: there), and lets no others pass.
 
 'up' brings the machine back to what the file says.
 

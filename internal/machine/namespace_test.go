@@ -195,14 +195,18 @@ func (l *lockedBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); retur
 // TestDHCP: the guest keeps a lease of a few seconds for longer than it lasts, asks
 // anew when it is given another configuration, and gives its host name.
 func TestDHCP(t *testing.T) {
-	for _, vmm := range []string{"namespace", "uml"} {
+	for _, vmm := range []string{"namespace", "uml", "qemu"} {
 		t.Run(vmm, func(t *testing.T) {
 			h := newHouse(t)
 			c := model.MachineConfig{Name: "web", VMM: vmm, Memory: 64 << 20}
-			if vmm == "uml" {
+			switch vmm {
+			case "uml":
 				needUML(t)
 				h.tap("tap0", "198.18.0.1/24")
-			} else {
+			case "qemu":
+				c = qemuConfig(needQEMU(t))
+				h.tap("tap0", "198.18.0.1/24")
+			default:
 				h.veth("tap0", "198.18.0.1/24")
 			}
 			asked := dhcpServer(t, h, "tap0", 4*time.Second)
