@@ -34,6 +34,8 @@ need libxml2-utils xmllint "test" "the tests check with it that the SVG is well-
 need librsvg2-bin rsvg-convert "test" "the tests let it render the SVG"
 command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 ||
 	need chromium chromium "test" "the tests turn the pages that we write in it, and let it draw Mermaid"
+need isc-dhcp-client dhclient "test" "the tests take over the lease of a real DHCP client"
+need udhcpc udhcpc "test" "and of one that is deaf on a bridge's port"
 need nftables nft "test" "the tests look at its rules before a change"
 need iptables iptables-save "test" "the tests look at its rules before a change"
 need systemd systemctl "test bench" "boots pretend hosts in namespaces, with network managers of their own"
