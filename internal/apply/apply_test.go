@@ -48,9 +48,9 @@ func bridged() spec.Desired {
 // site is a host in memory with a store of its own.
 func site(t *testing.T) (*memory, *Transaction) {
 	t.Helper()
-	m := &memory{snap: pageHost()}
+	m := newMemory()
 	store := &Store{Dir: t.TempDir(), Identity: Identity{BootID: "boot", Namespace: 7}}
-	return m, &Transaction{Kernel: m, Machines: memoryMachines{m}, Store: store, Clock: m.clock, settle: time.Microsecond}
+	return m, &Transaction{Kernel: m, Machines: m.machines(), Store: store, Clock: m.clock, settle: time.Microsecond}
 }
 
 func planFor(t *testing.T, m *memory, store *Store, want spec.Desired) plan.Plan {
@@ -67,7 +67,7 @@ func planOf(m *memory, store *Store, want spec.Desired) (plan.Plan, error) {
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	return plan.Diff(m.snap, want, owned, plan.Options{Seed: "seed"})
+	return plan.Diff(m.Snapshot(), want, owned, plan.Options{Seed: "seed"})
 }
 
 func interrupted(t *testing.T, s *Store) bool {
@@ -96,7 +96,7 @@ func same(a, b model.Snapshot) bool {
 
 func TestUpCommitsAndDownBringsBack(t *testing.T) {
 	m, tx := site(t)
-	before := m.snap.Clone()
+	before := m.Snapshot()
 	p := planFor(t, m, tx.Store, bridged())
 	if err := tx.Run(context.Background(), p); err != nil {
 		t.Fatal(err)
@@ -114,8 +114,8 @@ func TestUpCommitsAndDownBringsBack(t *testing.T) {
 	if err := tx.Run(context.Background(), planFor(t, m, tx.Store, spec.Desired{})); err != nil {
 		t.Fatal(err)
 	}
-	if !same(before, m.snap) {
-		t.Errorf("down left another host:\n%+v\n%+v", before, m.snap)
+	if !same(before, m.Snapshot()) {
+		t.Errorf("down left another host:\n%+v\n%+v", before, m.Snapshot())
 	}
 	if _, err := os.Stat(tx.Store.ownedPath()); !os.IsNotExist(err) {
 		t.Error("something is still owned after down")
@@ -138,7 +138,7 @@ func TestEveryFaultRollsBack(t *testing.T) {
 				if way == "down" {
 					want = spec.Desired{}
 				}
-				before, first, fired := m.snap.Clone(), m.n, false
+				before, first, fired := m.Snapshot(), m.Done(), false
 				ownedBefore, _ := tx.Store.Owned()
 				m.fault = func(i int, isAfter bool, _ model.Operation) error {
 					if i == first+n && isAfter == after {
@@ -159,8 +159,8 @@ func TestEveryFaultRollsBack(t *testing.T) {
 				if !errors.As(err, &f) || !errors.Is(err, errFault) || !f.Changed || len(f.Left) != 0 {
 					t.Fatalf("%s: %v", name, err)
 				}
-				if !same(before, m.snap) {
-					t.Fatalf("%s: not rolled back:\n%+v\n%+v", name, before, m.snap)
+				if !same(before, m.Snapshot()) {
+					t.Fatalf("%s: not rolled back:\n%+v\n%+v", name, before, m.Snapshot())
 				}
 				owned, _ := tx.Store.Owned()
 				if len(owned.Links) != len(ownedBefore.Links) || interrupted(t, tx.Store) {
@@ -173,7 +173,7 @@ func TestEveryFaultRollsBack(t *testing.T) {
 
 func TestInterruptRollsBack(t *testing.T) {
 	m, tx := site(t)
-	before := m.snap.Clone()
+	before := m.Snapshot()
 	ctx, cancel := context.WithCancel(context.Background())
 	tx.Progress = func(step, _ int, _ string) {
 		if step == 5 {
@@ -181,7 +181,7 @@ func TestInterruptRollsBack(t *testing.T) {
 		}
 	}
 	err := tx.Run(ctx, planFor(t, m, tx.Store, bridged()))
-	if err == nil || !strings.Contains(err.Error(), "rolled back") || !same(before, m.snap) {
+	if err == nil || !strings.Contains(err.Error(), "rolled back") || !same(before, m.Snapshot()) {
 		t.Errorf("%v", err)
 	}
 }
@@ -192,7 +192,7 @@ func TestRecoverAfterACrashAtEveryStep(t *testing.T) {
 	steps := len(planFor(t, m, tx.Store, bridged()).Steps)
 	for crash := range steps + 1 {
 		m, tx := site(t)
-		before := m.snap.Clone()
+		before := m.Snapshot()
 		p := planFor(t, m, tx.Store, bridged())
 		func() {
 			defer func() { _ = recover() }()
@@ -208,14 +208,12 @@ func TestRecoverAfterACrashAtEveryStep(t *testing.T) {
 			_ = tx.Run(context.Background(), p)
 		}()
 		m.fault, tx.Kernel = nil, m
-		m.mu.TryLock()
-		m.mu.Unlock()
 		if !interrupted(t, tx.Store) {
 			t.Fatalf("crash %d left no open journal", crash)
 		}
 		undone, err := tx.Recover()
-		if err != nil || len(undone) == 0 || !same(before, m.snap) || interrupted(t, tx.Store) {
-			t.Fatalf("crash %d: %v %v\n%+v", crash, undone, err, m.snap)
+		if err != nil || len(undone) == 0 || !same(before, m.Snapshot()) || interrupted(t, tx.Store) {
+			t.Fatalf("crash %d: %v %v\n%+v", crash, undone, err, m.Snapshot())
 		}
 	}
 }
@@ -231,10 +229,7 @@ func TestAStrangersLinkIsNeverDeleted(t *testing.T) {
 		if _, ok := op.(model.SetUp); ok && !after && !meddled {
 			meddled = true
 			// somebody deletes our tap and makes one of his own of that name
-			s := &m.snap
-			_ = s.Apply(model.DeleteLink{Name: "tap0"})
-			_ = s.Apply(model.CreateTap{Name: "spare"})
-			_ = s.Apply(model.CreateTap{Name: "tap0"})
+			m.Meddle(model.DeleteLink{Name: "tap0"}, model.CreateTap{Name: "spare"}, model.CreateTap{Name: "tap0"})
 			return errFault
 		}
 		return nil
@@ -244,19 +239,19 @@ func TestAStrangersLinkIsNeverDeleted(t *testing.T) {
 	if !errors.As(err, &f) || len(f.Left) == 0 {
 		t.Fatalf("what is left is to be told: %v", err)
 	}
-	if !errors.Is(errors.Join(f.Left...), model.ErrNotOurs) || m.snap.Here().Link("tap0") == nil {
+	if !errors.Is(errors.Join(f.Left...), model.ErrNotOurs) || m.link("tap0") == nil {
 		t.Errorf("left: %v", f.Left)
 	}
 }
 
 func TestFullDiskUnderTheJournalChangesNothing(t *testing.T) {
 	m, tx := site(t)
-	before := m.snap.Clone()
+	before := m.Snapshot()
 	p := planFor(t, m, tx.Store, bridged())
 	tx.Store.Dir = filepath.Join(tx.Store.Dir, "missing")
 	err := tx.Run(context.Background(), p)
 	var f *Failure
-	if !errors.As(err, &f) || f.Changed || !same(before, m.snap) {
+	if !errors.As(err, &f) || f.Changed || !same(before, m.Snapshot()) {
 		t.Errorf("%v", err)
 	}
 }
@@ -282,7 +277,7 @@ func (g deadGuard) Release()                     {}
 
 func TestADeadGuardStopsTheChange(t *testing.T) {
 	m, tx := site(t)
-	before := m.snap.Clone()
+	before := m.Snapshot()
 	g := deadGuard{make(chan struct{})}
 	tx.StartGuard = func() (Guard, error) { return g, nil }
 	tx.Progress = func(step, _ int, _ string) {
@@ -291,7 +286,7 @@ func TestADeadGuardStopsTheChange(t *testing.T) {
 		}
 	}
 	err := tx.Run(context.Background(), planFor(t, m, tx.Store, bridged()))
-	if err == nil || !strings.Contains(err.Error(), "guard") || !same(before, m.snap) {
+	if err == nil || !strings.Contains(err.Error(), "guard") || !same(before, m.Snapshot()) {
 		t.Errorf("%v", err)
 	}
 }

@@ -18,7 +18,7 @@ import (
 func guarded(t *testing.T) (m *memory, store *Store, before model.Snapshot, wire net.Conn, ended chan error) {
 	t.Helper()
 	m, tx := site(t)
-	before = m.snap.Clone()
+	before = m.Snapshot()
 	p := planFor(t, m, tx.Store, bridged())
 	j, err := tx.Store.newJournal(p)
 	if err != nil {
@@ -68,8 +68,8 @@ func TestGuardRollsBackWhenTheTransactionDies(t *testing.T) {
 	m, _, before, wire, ended := guarded(t)
 	wire.Close()
 	end(t, ended)
-	if !same(before, m.snap) {
-		t.Errorf("not rolled back: %+v", m.snap)
+	if !same(before, m.Snapshot()) {
+		t.Errorf("not rolled back: %+v", m.Snapshot())
 	}
 }
 
@@ -77,7 +77,7 @@ func TestGuardLeavesWhatIsReleased(t *testing.T) {
 	m, _, before, wire, ended := guarded(t)
 	fmt.Fprintln(wire, wordRelease)
 	end(t, ended)
-	if same(before, m.snap) {
+	if same(before, m.Snapshot()) {
 		t.Error("rolled back although it was released")
 	}
 }
@@ -89,8 +89,8 @@ func TestGuardRollsBackAtTheDeadline(t *testing.T) {
 	hear(t, wire, wordWaiting)
 	wire.Close()
 	end(t, ended)
-	if took := time.Since(start); took < 300*time.Millisecond || !same(before, m.snap) {
-		t.Errorf("after %s: %+v", took, m.snap)
+	if took := time.Since(start); took < 300*time.Millisecond || !same(before, m.Snapshot()) {
+		t.Errorf("after %s: %+v", took, m.Snapshot())
 	}
 }
 
@@ -122,8 +122,8 @@ func TestTheDeadlinePassesInASuspend(t *testing.T) {
 	}
 	asleep.Add(int64(11 * time.Minute))
 	end(t, ended)
-	if !same(before, m.snap) {
-		t.Errorf("not rolled back: %+v", m.snap)
+	if !same(before, m.Snapshot()) {
+		t.Errorf("not rolled back: %+v", m.Snapshot())
 	}
 }
 
@@ -142,7 +142,7 @@ func TestHoldGuard(t *testing.T) {
 	rolledBack := make(chan error, 1)
 	go func() { _, err := store.Answer("rollback"); rolledBack <- err }()
 	time.Sleep(50 * time.Millisecond)
-	if same(before, m.look()) {
+	if same(before, m.Snapshot()) {
 		t.Error("rolled back although it is held")
 	}
 	release()
@@ -150,7 +150,7 @@ func TestHoldGuard(t *testing.T) {
 		t.Error(err)
 	}
 	end(t, ended)
-	if !same(before, m.look()) {
+	if !same(before, m.Snapshot()) {
 		t.Error("not rolled back")
 	}
 }
@@ -163,7 +163,7 @@ func TestAHolderThatForgetsToLetGo(t *testing.T) {
 		defer release()
 	}
 	end(t, ended)
-	if !same(before, m.look()) {
+	if !same(before, m.Snapshot()) {
 		t.Error("not rolled back")
 	}
 }
@@ -185,8 +185,8 @@ func TestConfirmAndRollbackByWord(t *testing.T) {
 			}
 			end(t, ended)
 			owned, _ := store.Owned()
-			if same(before, m.snap) == kept || owned.Empty() == kept || interrupted(t, store) {
-				t.Errorf("kept=%v, owned %+v", !same(before, m.snap), owned)
+			if same(before, m.Snapshot()) == kept || owned.Empty() == kept || interrupted(t, store) {
+				t.Errorf("kept=%v, owned %+v", !same(before, m.Snapshot()), owned)
 			}
 			if _, err := store.Answer("left"); !errors.Is(err, ErrNothingPending) {
 				t.Errorf("afterwards: %v", err)

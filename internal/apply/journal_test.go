@@ -17,8 +17,8 @@ import (
 // the journal that it left.
 func interruptedSite(t testing.TB) (m *memory, tx *Transaction, journal string) {
 	t.Helper()
-	m = &memory{snap: pageHost()}
-	tx = &Transaction{Kernel: m, Machines: memoryMachines{m}, settle: time.Microsecond,
+	m = newMemory()
+	tx = &Transaction{Kernel: m, Machines: m.machines(), settle: time.Microsecond,
 		Store: &Store{Dir: t.TempDir(), Identity: Identity{BootID: "boot", Namespace: 7}}}
 	p, err := planOf(m, tx.Store, bridged())
 	if err != nil {
@@ -106,7 +106,7 @@ func TestJournalsThatAreNotOurs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, tx, _ := interruptedSite(t)
-			halfway := m.snap.Clone()
+			halfway := m.Snapshot()
 			path := tx.Store.journalPath()
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
@@ -127,16 +127,16 @@ func TestJournalsThatAreNotOurs(t *testing.T) {
 			_, serr := os.Lstat(path)
 			switch tc.want {
 			case undone: // six steps, or as many as it tells of
-				if err != nil || serr == nil || len(steps) == 6 && !same(pageHost(), m.snap) {
+				if err != nil || serr == nil || len(steps) == 6 && !same(pageHost(), m.Snapshot()) {
 					t.Errorf("undone %v, error %v, journal %v", steps, err, serr)
 				}
 			case dropped:
-				if err != nil || len(steps) != 0 || serr == nil || !same(halfway, m.snap) {
+				if err != nil || len(steps) != 0 || serr == nil || !same(halfway, m.Snapshot()) {
 					t.Errorf("undone %v, error %v, journal %v", steps, err, serr)
 				}
 			case refused:
 				var damaged *DamagedJournal
-				if !errors.As(err, &damaged) || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), "hint:") || serr != nil || !same(halfway, m.snap) {
+				if !errors.As(err, &damaged) || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), "hint:") || serr != nil || !same(halfway, m.Snapshot()) {
 					t.Errorf("undone %v, error %v, journal %v", steps, err, serr)
 				}
 				if was, err := tx.Store.DropJournal(); err != nil || !was {
@@ -232,10 +232,10 @@ func FuzzJournal(f *testing.F) {
 		if err := os.WriteFile(tx.Store.journalPath(), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		before := m.snap.Clone()
+		before := m.Snapshot()
 		_, err := tx.Recover()
 		var damaged *DamagedJournal
-		if errors.As(err, &damaged) && !same(before, m.snap) {
+		if errors.As(err, &damaged) && !same(before, m.Snapshot()) {
 			t.Errorf("refused (%v), and the host is altered", err)
 		}
 	})

@@ -60,15 +60,15 @@ var blows = map[string]blow{
 }
 
 func meddling(op model.Operation) func(*scene) {
-	return func(s *scene) { _ = s.m.snap.Apply(op) } // what is not there yet is not meddled with
+	return func(s *scene) { s.m.Meddle(op) } // what is not there yet is not meddled with
 }
 
 const strangersMAC = "02:ff:ff:ff:ff:ff"
 
 func deleteOurs(name string) func(*scene) {
 	return func(s *scene) {
-		if l := s.m.snap.Here().Link(name); l != nil && !s.strangers[l.Index] {
-			_ = s.m.snap.Apply(model.DeleteLink{Name: name})
+		if l := s.m.link(name); l != nil && !s.strangers[l.Index] {
+			s.m.Meddle(model.DeleteLink{Name: name})
 		}
 	}
 }
@@ -77,13 +77,13 @@ func deleteOurs(name string) func(*scene) {
 func makeAnew(name string) func(*scene) {
 	return func(s *scene) {
 		deleteOurs(name)(s)
-		_ = s.m.snap.Apply(model.CreateTap{Name: fmt.Sprint("spare", s.m.n)}) // so that it gets another index
+		s.m.Meddle(model.CreateTap{Name: fmt.Sprint("spare", s.m.Done())}) // so that it gets another index
 		if name == "br0" {
-			_ = s.m.snap.Apply(model.CreateBridge{Name: name, MAC: strangersMAC})
+			s.m.Meddle(model.CreateBridge{Name: name, MAC: strangersMAC})
 		} else {
-			_ = s.m.snap.Apply(model.CreateTap{Name: name, MAC: strangersMAC})
+			s.m.Meddle(model.CreateTap{Name: name, MAC: strangersMAC})
 		}
-		for _, l := range s.m.snap.Here().Links {
+		for _, l := range s.m.here().Links {
 			if l.MAC == strangersMAC {
 				s.strangers[l.Index] = true
 			}
@@ -156,14 +156,14 @@ func newScene(t testing.TB) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scene{m: &memory{snap: pageHost()}, strangers: map[int]bool{}}
+	s := &scene{m: newMemory(), strangers: map[int]bool{}}
 	s.store = &Store{Dir: dir, Identity: Identity{BootID: "boot", Namespace: 7}, disk: func(f file) file { return disk{f, s} }}
 	return s
 }
 
 // process is a new drawbridge on this host: up, the guard, or a later command.
 func (s *scene) process() *Transaction {
-	return &Transaction{Kernel: s.m, Machines: memoryMachines{s.m}, Store: s.store, settle: time.Microsecond}
+	return &Transaction{Kernel: s.m, Machines: s.m.machines(), Store: s.store, settle: time.Microsecond}
 }
 
 // strike lets a blow fall; the error is the kernel's.
@@ -197,7 +197,7 @@ func (s *scene) change(t rapid.TB, want spec.Desired) (p verdict, died bool, err
 	for _, st := range pl.Steps {
 		ops = append(ops, st.Do)
 	}
-	v := verdict{before: s.m.snap.Clone(), objects: verify.ObjectsOf(ops), wanted: pl.After}
+	v := verdict{before: s.m.Snapshot(), objects: verify.ObjectsOf(ops), wanted: pl.After}
 	up := s.process()
 	s.guard = &mortalGuard{died: make(chan struct{}), alive: true}
 	up.StartGuard = func() (Guard, error) { return s.guard, nil }
@@ -221,7 +221,7 @@ func (s *scene) change(t rapid.TB, want spec.Desired) (p verdict, died bool, err
 		}
 	}
 	s.full = false
-	v.now = s.m.snap.Clone()
+	v.now = s.m.Snapshot()
 	return v, died, err
 }
 
@@ -280,7 +280,7 @@ func (v verdict) judge(t rapid.TB, what string, b blow, died bool, err error) {
 func (s *scene) requireStrangers(t rapid.TB, what string) {
 	t.Helper()
 	for index := range s.strangers {
-		if !slices.ContainsFunc(s.m.snap.Here().Links, func(l model.Link) bool { return l.Index == index }) {
+		if !slices.ContainsFunc(s.m.here().Links, func(l model.Link) bool { return l.Index == index }) {
 			t.Fatalf("%s: what the stranger made is gone", what)
 		}
 	}
@@ -303,7 +303,7 @@ func TestFaultMatrixInMemory(t *testing.T) {
 							t.Fatal(err)
 						}
 					}
-					first, struck := s.m.n, false
+					first, struck := s.m.Done(), false
 					s.m.fault = func(n int, isAfter bool, _ model.Operation) error {
 						if n != first+at || isAfter != after {
 							return nil
@@ -396,7 +396,7 @@ func TestDisturbedChangesSayWhatTheyAre(t *testing.T) {
 			}
 			name := rapid.SampledFrom(append(names, "nothing")).Draw(rt, "blow")
 			b := blows[name]
-			at, after := s.m.n+rapid.IntRange(0, 25).Draw(rt, "at"), rapid.Bool().Draw(rt, "after")
+			at, after := s.m.Done()+rapid.IntRange(0, 25).Draw(rt, "at"), rapid.Bool().Draw(rt, "after")
 			s.m.fault = func(n int, isAfter bool, _ model.Operation) error {
 				if n != at || isAfter != after {
 					return nil
