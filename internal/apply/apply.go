@@ -247,7 +247,8 @@ func (t *Transaction) verify(ctx context.Context, want model.Snapshot, ops []mod
 		if err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}
-		if found = verify.Check(want, got, objects); len(found) == 0 {
+		found = verify.Check(want, got, objects)
+		if len(found) == 0 && !verify.Unsettled(got, objects) {
 			return nil
 		}
 		if slices.ContainsFunc(found, func(m verify.Mismatch) bool { return m.What == verify.Presence }) {
@@ -258,6 +259,9 @@ func (t *Transaction) verify(ctx context.Context, want model.Snapshot, ops []mod
 			return errors.New("interrupted while the result was verified")
 		case <-time.After(wait):
 		}
+	}
+	if len(found) == 0 {
+		return nil
 	}
 	var lines []string
 	for _, m := range found {

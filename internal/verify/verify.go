@@ -104,6 +104,18 @@ func Check(want, got model.Snapshot, objects Objects) []Mismatch {
 	return c.found
 }
 
+// Unsettled tells whether the kernel still looks for another host that has one of the
+// addresses (duplicate address detection): a second or two later it knows. On a link that
+// carries nothing it does not even begin.
+func Unsettled(got model.Snapshot, objects Objects) bool {
+	ns := got.Here()
+	return slices.ContainsFunc(ns.Addresses, func(a model.Address) bool {
+		l := ns.Link(a.Link)
+		return a.Flags.Tentative && !a.Flags.DADFailed && a.Origin != model.LinkLocal && a.Origin != model.RA &&
+			l != nil && l.OperState == "up" && slices.Contains(objects.Links, a.Link)
+	})
+}
+
 type checker struct{ found []Mismatch }
 
 // index finds what belongs to a link: a thousand links times a thousand routes is too
@@ -178,7 +190,7 @@ func (c *checker) link(want, got index, name string) {
 	if !want.unseen && !got.unseen {
 		c.compare(name, "port security", security(want.secured[name]), security(got.secured[name]))
 	}
-	c.compare(name, "addresses", addresses(want.addresses[name]), addresses(got.addresses[name]))
+	c.compare(name, "addresses", addresses(want.addresses[name], nil), addresses(got.addresses[name], want.addresses[name]))
 	c.routes(want.routes[name], got.routes[name], name)
 	c.compare(name, "rules", rules(want.rules[name]), rules(got.rules[name]))
 }
@@ -243,12 +255,20 @@ func presence(there bool) string {
 	return "absent"
 }
 
-func addresses(as []model.Address) string {
+// addresses lists them; one that another host was found to have is there, and of no use,
+// unless it was so in what is wanted.
+func addresses(as, want []model.Address) string {
 	var out []string
 	for _, a := range as {
-		if a.Origin != model.LinkLocal && a.Origin != model.RA {
-			out = append(out, a.Prefix.String())
+		if a.Origin == model.LinkLocal || a.Origin == model.RA {
+			continue
 		}
+		word := a.Prefix.String()
+		known := slices.ContainsFunc(want, func(w model.Address) bool { return w.Prefix == a.Prefix && w.Flags.DADFailed })
+		if a.Flags.DADFailed && want != nil && !known {
+			word += " (another host on this LAN has it)"
+		}
+		out = append(out, word)
 	}
 	slices.Sort(out)
 	return strings.Join(out, " ")

@@ -16,6 +16,7 @@ type Advertisement struct {
 	Arrives  string
 	Router   netip.Addr // link-local
 	Lifetime uint32
+	HopLimit uint32 // 0: it leaves that to its hearers
 	Prefix   netip.Prefix
 	Valid    uint32
 	Prefer   uint32
@@ -63,6 +64,9 @@ func hears(ns *model.Namespace, link string) bool {
 func (k *Kernel) defaultRoute(ns *model.Namespace, link string, ra Advertisement) bool {
 	own := model.Route{Table: model.TableMain, Type: "unicast", Destination: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Protocol: "ra", Scope: "global",
 		Metric: model.MetricRA, Expires: ra.Lifetime, NextHops: []model.NextHop{{Link: link, Gateway: ra.Router}}}
+	if ra.HopLimit != 0 {
+		own.Metrics = map[string]uint32{"hoplimit": ra.HopLimit}
+	}
 	w := way{link, ra.Router}
 	i := slices.IndexFunc(ns.Routes, func(r model.Route) bool {
 		return model.SameRouteKey(r, own) && r.Link() == link && r.Gateway() == ra.Router
