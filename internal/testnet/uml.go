@@ -154,9 +154,9 @@ func UMLInit() {
 	if err := umlTests(os.Getenv(inUML)); err == nil {
 		code = 0
 	} else {
-		fmt.Println("drawbridge-uml:", err)
+		fmt.Fprintln(os.Stdout, "drawbridge-uml:", err)
 	}
-	fmt.Println(umlEnd, code)
+	fmt.Fprintln(os.Stdout, umlEnd, code)
 	time.Sleep(100 * time.Millisecond) // the console is written by then
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 }

@@ -34,7 +34,7 @@ func insideObserve(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if err := rawUp(*taps, true); err != nil {
+	if err := rawUp(*taps, "up"); err != nil {
 		return err
 	}
 	k, err := kernel.Open()

@@ -35,10 +35,10 @@ const (
 
 var native = binary.NativeEndian
 
-// insideRaw is "raw up N", "raw up-unsettled N" and "raw down N".
+// insideRaw is "raw up N", "raw up-unsettled N", "raw up-alone N" and "raw down N".
 func insideRaw(_ context.Context, args []string) error {
 	if len(args) != 2 {
-		return errors.New("raw up|up-unsettled|down N")
+		return errors.New("raw up|up-unsettled|up-alone|down N")
 	}
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -47,7 +47,7 @@ func insideRaw(_ context.Context, args []string) error {
 	if args[0] == "down" {
 		return rawDown(n)
 	}
-	return rawUp(n, args[0] == "up")
+	return rawUp(n, args[0])
 }
 
 func tapName(i int) string { return "tap" + strconv.Itoa(i) }
@@ -79,9 +79,10 @@ func (m rawMessage) u32(typ uint16, v uint32) rawMessage {
 
 func name(s string) []byte { return append([]byte(s), 0) }
 
-// rawUp makes a bridge, n taps in it, all up. settled: the taps' carriers are brought
-// up to date before, as drawbridge does it (see settleCarriers in internal/kernel).
-func rawUp(n int, settled bool) error {
+// rawUp makes a bridge, n taps in it, all up. "up-unsettled" leaves out that the taps'
+// carriers are brought up to date before, as drawbridge does it (see settleCarriers in
+// internal/kernel); "up-alone" only makes the taps, with their owner and MAC address.
+func rawUp(n int, how string) error {
 	info := rawMessage(nil).attr(iflaInfoKind, name("bridge")).
 		attr(iflaInfoData, rawMessage(nil).u32(brForwardDelay, 0).u32(brSTP, 0))
 	bridge := linkMessage(syscall.RTM_NEWLINK, syscall.NLM_F_CREATE|syscall.NLM_F_EXCL, 0, true).
@@ -108,7 +109,10 @@ func rawUp(n int, settled bool) error {
 			u32(iflaGroup, rawGroup).u32(iflaMaster, uint32(master))
 		reads[i] = linkMessage(syscall.RTM_GETLINK, 0, index, false).u32(iflaExtMask, skipStats)
 	}
-	if settled {
+	if how == "up-alone" {
+		return nil
+	}
+	if how == "up" {
 		if err := rawSend(reads); err != nil {
 			return err
 		}

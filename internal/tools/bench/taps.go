@@ -26,6 +26,7 @@ const (
 	wayCNI        = "CNI bridge plugin, a process each (veths)"
 	wayRaw        = "raw netlink, the same messages"
 	wayUnsettled  = "raw netlink, carriers not settled"
+	wayAlone      = "raw: the taps alone, not plugged in, down"
 )
 
 // loopLimit is from where on a loop of processes is not worth waiting for, and from
@@ -36,8 +37,9 @@ const loopLimit = 100
 type tapFigures struct {
 	Taps     int
 	Up, Down map[string]series
-	PeakKB   series // of drawbridge up and down
-	Again    series // drawbridge up when all is there already
+	CPU      map[string]series // of up: the processor's time, user and system
+	PeakKB   series            // of drawbridge up and down
+	Again    series            // drawbridge up when all is there already
 }
 
 // quiesce lets the kernel finish what a deletion left it to do (RCU callbacks).
@@ -63,7 +65,7 @@ func insideTaps(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		b := tapBench{dir: dir, drawbridge: *drawbridge, cni: *cni, tapFigures: tapFigures{Taps: n, Up: map[string]series{}, Down: map[string]series{}}}
+		b := tapBench{dir: dir, drawbridge: *drawbridge, cni: *cni, tapFigures: tapFigures{Taps: n, Up: map[string]series{}, Down: map[string]series{}, CPU: map[string]series{}}}
 		if err := b.files(); err != nil {
 			return err
 		}
@@ -154,8 +156,9 @@ func (b *tapBench) once(ctx context.Context, repetition int) error {
 	}{
 		{name: wayRaw, up: rawUp, down: rawDown},
 		{name: wayDrawbridge, up: []string{b.drawbridge, "up", b.path("file.yaml"), "--yes"}, down: []string{b.drawbridge, "down", "--yes"}},
-		{name: wayUnsettled, up: []string{self, "raw", "up-unsettled", n}},
 		{name: wayBatch, up: []string{"ip", "-batch", b.path("up")}, down: []string{"ip", "-batch", b.path("down")}},
+		{name: wayUnsettled, up: []string{self, "raw", "up-unsettled", n}},
+		{name: wayAlone, up: []string{self, "raw", "up-alone", n}},
 		{name: wayLoop, up: []string{"sh", b.path("loop")}, skip: !loops},
 		{name: wayClassic, up: []string{"sh", b.path("classic")}, skip: !loops || !installed("tunctl", "brctl")},
 		{name: wayCNI, up: []string{"sh", b.path("cni-up")}, down: []string{"sh", b.path("cni-down")}, skip: !loops || b.cni == ""},
@@ -163,9 +166,11 @@ func (b *tapBench) once(ctx context.Context, repetition int) error {
 		if w.skip {
 			continue
 		}
-		if err := b.step(ctx, b.Up, w.name, w.up); err != nil {
+		used, err := b.step(ctx, b.Up, w.name, w.up)
+		if err != nil {
 			return err
 		}
+		b.CPU[w.name] = append(b.CPU[w.name], used.Seconds())
 		if w.name == wayDrawbridge {
 			t, err := timed(func() error { return quiet(ctx, w.up...) })
 			if err != nil {
@@ -177,7 +182,7 @@ func (b *tapBench) once(ctx context.Context, repetition int) error {
 		case w.down == nil, w.name == wayBatch && repetition > 0 && !loops:
 			err = quiet(ctx, rawDown...)
 		default:
-			err = b.step(ctx, b.Down, w.name, w.down)
+			_, err = b.step(ctx, b.Down, w.name, w.down)
 		}
 		if err != nil {
 			return err
@@ -187,20 +192,20 @@ func (b *tapBench) once(ctx context.Context, repetition int) error {
 	return nil
 }
 
-// step runs one command and notes how long it took.
-func (b *tapBench) step(ctx context.Context, to map[string]series, way string, args []string) error {
+// step runs one command and notes how long it took; used is the processor's time.
+func (b *tapBench) step(ctx context.Context, to map[string]series, way string, args []string) (used time.Duration, err error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	var out strings.Builder
 	cmd.Stderr = &out
 	t, err := timed(cmd.Run)
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", way, err, out.String())
+		return 0, fmt.Errorf("%s: %w: %s", way, err, out.String())
 	}
 	to[way] = append(to[way], t)
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok && way == wayDrawbridge {
 		b.PeakKB = append(b.PeakKB, float64(usage.Maxrss)) // KiB on Linux, getrusage(2)
 	}
-	return nil
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
 }
 
 func installed(names ...string) bool {
@@ -224,14 +229,16 @@ func measureTaps(ctx context.Context, o options) (section, error) {
 	}
 	var b strings.Builder
 	b.WriteString("A bridge with an address, and owned persistent taps in it, all up. drawbridge: process, plan, journal, guard, group, MAC addresses and verification included. " +
-		"Raw: the same messages without any of that (`internal/tools/bench/raw.go`).\n\n")
-	up := table{head: []string{"taps", "way", "up", "ratio to `ip -batch`", "ratio to raw"}}
+		"Raw: the same messages without any of that (`internal/tools/bench/raw.go`). " +
+		"Processor time is the process's own, the kernel's work for it included; the rest is waiting: for rtnl, and at each close of a tap's descriptor (`__tun_detach`, synchronize_net), which every way has. " +
+		"What the kernel takes for the taps alone is the floor for whoever makes them (decision 0015).\n\n")
+	up := table{head: []string{"taps", "way", "up", "ratio to `ip -batch`", "ratio to raw", "processor time", "its ratio to `ip -batch`"}}
 	down := table{head: []string{"taps", "way", "down", "ratio to one by one", "ratio to raw"}}
 	other := table{head: []string{"taps", "`up` again: nothing to do", "peak memory of up and down"}}
 	for _, f := range all {
-		for _, way := range []string{wayDrawbridge, wayRaw, wayUnsettled, wayBatch, wayLoop, wayClassic, wayCNI} {
+		for _, way := range []string{wayDrawbridge, wayRaw, wayUnsettled, wayAlone, wayBatch, wayLoop, wayClassic, wayCNI} {
 			if s := f.Up[way]; len(s) > 0 {
-				up.row(whole(float64(f.Taps)), way, s.spread(seconds), ratios(s, f.Up[wayBatch]).spread(times), ratios(s, f.Up[wayRaw]).spread(times))
+				up.row(whole(float64(f.Taps)), way, s.spread(seconds), ratios(s, f.Up[wayBatch]).spread(times), ratios(s, f.Up[wayRaw]).spread(times), f.CPU[way].spread(seconds), ratios(f.CPU[way], f.CPU[wayBatch]).spread(times))
 			}
 			if s := f.Down[way]; len(s) > 0 {
 				name := way
