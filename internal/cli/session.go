@@ -141,10 +141,12 @@ func systemName() string {
 // options are the facts that a plan needs beside the snapshot.
 func (s *session) options(want spec.Desired) plan.Options {
 	o := plan.Options{Users: map[string]uint32{}, Groups: map[string]uint32{}, Seed: seed(), NoTaps: s.kernel.CanMakeTap() != nil, NoRedirect: s.kernel.CanRedirect() != nil, Multicast: s.joined()}
-	if snoop, err := s.kernel.CanSecure(); err == nil {
-		o.NoSnoop = !snoop
-	} else if !errors.Is(err, model.ErrDenied) { // who may only look learns nothing of it
-		o.NoSecurity = err.Error()
+	if want.Secures() { // asking costs two waits of 15 ms
+		if snoop, err := s.kernel.CanSecure(); err == nil {
+			o.NoSnoop = !snoop
+		} else if !errors.Is(err, model.ErrDenied) { // who may only look learns nothing of it
+			o.NoSecurity = err.Error()
+		}
 	}
 	users := func(name string) (string, error) {
 		u, err := user.Lookup(name)

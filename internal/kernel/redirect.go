@@ -1,11 +1,13 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/model"
 )
@@ -107,13 +109,19 @@ func (k *Kernel) CanRedirect() error {
 	}
 	defer program.Close()
 	return k.inside(func() error {
-		hook, err := link.AttachTCX(link.TCXOptions{Interface: loopbackIndex, Program: program, Attach: ebpf.AttachTCXIngress})
-		if err != nil {
+		// Of a link that is not there it says so only where it knows tcx (tcx_link_attach).
+		// Attaching to lo and taking it off again would be a wait of some 25 ms.
+		hook, err := link.AttachTCX(link.TCXOptions{Interface: noLink, Program: program, Attach: ebpf.AttachTCXIngress})
+		switch {
+		case errors.Is(err, unix.ENODEV):
+			return nil
+		case err != nil:
 			return fmt.Errorf("tcx: %w", err)
+		default:
+			return hook.Close()
 		}
-		return hook.Close()
 	})
 }
 
-// loopbackIndex: lo is the first link of every namespace (LOOPBACK_IFINDEX, include/net/flow.h).
-const loopbackIndex = 1
+// noLink is an index that no link has: the kernel counts from 1.
+const noLink = 1<<31 - 1

@@ -33,10 +33,10 @@ func (c *wantedCable) secure(b *builder, s spec.Security, mac model.MAC, dhcp bo
 // portSecurity is what a port may send by the file, nil for anything.
 func portSecurity(link string, s spec.Security, mac model.MAC, dhcp bool, addresses []netip.Prefix) *model.PortSecurity {
 	p := model.PortSecurity{Link: link, Level: cmp.Or(s.Level, model.SecurityOff), Rate: s.Rate, Storm: s.Storm}
+	if !s.Limits() {
+		return nil
+	}
 	if p.Level == model.SecurityOff {
-		if s.Rate == 0 && s.Storm == 0 {
-			return nil
-		}
 		return &p
 	}
 	p.MACs, p.Allow = append([]model.MAC{mac}, s.MACs...), s.Allow

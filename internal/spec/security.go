@@ -29,6 +29,18 @@ type Security struct {
 	Asked bool
 }
 
+// Limits tells whether a port may not send just anything.
+func (s Security) Limits() bool {
+	return s.Level != "" && s.Level != model.SecurityOff || s.Rate != 0 || s.Storm != 0
+}
+
+// Secures tells whether any port is to be limited in what it may send.
+func (d Desired) Secures() bool {
+	nic := func(n NIC) bool { return n.Security.Limits() }
+	return slices.ContainsFunc(d.Taps, func(t Tap) bool { return t.Security.Limits() }) ||
+		slices.ContainsFunc(d.Machines, func(m Machine) bool { return slices.ContainsFunc(m.NICs, nic) })
+}
+
 // maxAllowed is how many addresses one port may be allowed: what is kept with its rules
 // in the kernel has room for more.
 const maxAllowed = 32
