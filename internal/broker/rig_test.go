@@ -341,11 +341,24 @@ type user struct {
 
 func (r *rig) as(uid uint32, groups []uint32, argv ...string) *user {
 	r.t.Helper()
+	return r.asWithGroups(uid, groups, nil, argv...)
+}
+
+// asWith is [rig.as] with files from descriptor 3 on.
+func (r *rig) asWith(uid uint32, files []*os.File, argv ...string) *user {
+	r.t.Helper()
+	return r.asWithGroups(uid, nil, files, argv...)
+}
+
+func (r *rig) asWithGroups(uid uint32, groups []uint32, files []*os.File, argv ...string) *user {
+	r.t.Helper()
 	u := &user{cmd: exec.Command(argv[0], argv[1:]...), out: &lockedBuffer{}}
+	u.cmd.ExtraFiles = files
 	u.cmd.Dir = r.dir
 	u.cmd.Stdout, u.cmd.Stderr = u.out, u.out
 	u.cmd.Env = append(os.Environ(), "DRAWBRIDGE_BROKER="+r.socket)
-	u.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid, Groups: groups}}
+	u.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: &syscall.Credential{Uid: uid, Gid: uid, Groups: groups}}
+	u.cmd.WaitDelay = 5 * time.Second // a UML's other processes have its output, too
 	var err error
 	if u.in, err = u.cmd.StdinPipe(); err == nil {
 		err = kernel.Enter("/run/netns/"+r.host.Name(), u.cmd.Start)
@@ -355,7 +368,7 @@ func (r *rig) as(uid uint32, groups []uint32, argv ...string) *user {
 	}
 	r.t.Cleanup(func() {
 		if u.cmd.ProcessState == nil {
-			_ = u.cmd.Process.Kill()
+			_ = syscall.Kill(-u.cmd.Process.Pid, syscall.SIGKILL)
 			_ = u.cmd.Wait() // killed
 		}
 	})
