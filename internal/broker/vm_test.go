@@ -50,7 +50,7 @@ func TestVirtualMachinesOfAUserWithoutRights(t *testing.T) {
 
 	inUML := r.boot("u", []string{uml, "mem=96M", "initrd=%INITRD%", "umid=broker-%PID%", "uml_dir=%DIR%", "con=null", "con0=fd:0,fd:1", "ssl=null", "ssl0=fd:3,fd:3",
 		"initcall_blacklist=raid6_select_algo,init_zswap", "panic=1", "quiet", "vec1:transport=tap,ifname=%TAP%,depth=128,gro=1,mac=%MAC%"},
-		"02:aa:00:00:00:01", "/dev/ttyS0", nil)
+		"02:aa:00:00:00:01", "/dev/ttyS0", umlModules(t))
 	kernel, err := filepath.Abs(kernels[0])
 	if err != nil {
 		t.Fatal(err)
@@ -127,6 +127,21 @@ func TestVirtualMachinesOfAUserWithoutRights(t *testing.T) {
 		return nil
 	})
 	r.noTaps()
+}
+
+// umlModules: Debian's UML has IPv6 as a module.
+func umlModules(t *testing.T) []string {
+	t.Helper()
+	dirs, _ := filepath.Glob("/usr/lib/uml/modules/*")
+	if len(dirs) == 0 {
+		return nil
+	}
+	modules, err := initrd.ReadModules(dirs[len(dirs)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, _ := modules.InOrder("ipv6")
+	return files
 }
 
 // serveDHCP makes br0 a LAN with a DHCP server at 198.18.0.1.
