@@ -3,7 +3,6 @@ package broker
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -13,15 +12,14 @@ import (
 
 // Grant is what a request comes to: a tap that is still to be made.
 type Grant struct {
-	Peer    Peer
-	Request Request
-	Tap     string
-	Bridge  string
-	MTU     int       // of the bridge, bytes
-	MAC     model.MAC // of the VM's NIC, "" if none is agreed
-	PortMAC model.MAC // of the tap
-	// Addresses that the VM may send from; none given: any.
-	Addresses []netip.Prefix
+	Peer     Peer
+	Request  Request
+	Tap      string
+	Bridge   string
+	MTU      int       // of the bridge, bytes
+	MAC      model.MAC // of the VM's NIC, "" if none is agreed
+	PortMAC  model.MAC // of the tap
+	Security Security
 }
 
 // Facts are what a decision is made from, beside the request.
@@ -68,7 +66,7 @@ func Decide(peer Peer, r Request, f Facts) (Grant, error) {
 	g.MTU = f.Here.Link(g.Bridge).MTU
 	// The highest of all: a bridge without an explicit address takes the lowest of its ports.
 	g.PortMAC = MACRange{first: 0xfe << 40, bits: 8}.choose(f.Seed + "\x00port\x00" + g.Tap)
-	g.Addresses = rule.Addresses
+	g.Security = rule.Security
 	return g, nil
 }
 
@@ -79,7 +77,7 @@ func (f Facts) rule(peer Peer, r Request, bridge string) (*Rule, error) {
 		if err := f.ACL(bridge); err != nil {
 			return nil, refuse(KindDenied, "allow "+bridge+" in "+f.Policy.Helper.ACL, "%v", err)
 		}
-		rule = &Rule{Everybody: true, AllNetworks: true, Taps: f.Policy.Helper.Taps}
+		rule = &Rule{Everybody: true, AllNetworks: true, Taps: f.Policy.Helper.Taps, Security: f.Policy.Helper.Security}
 	}
 	if rule == nil || rule.Taps == 0 {
 		return nil, refuse(KindDenied, f.mayPlugInto(peer), "%s may not plug into %s", peer.name(), r.Network)

@@ -43,7 +43,7 @@ func TestDecide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.Tap != "dbtap0" || g.Bridge != "br0" || g.MTU != 1400 || !strings.HasPrefix(string(g.MAC), "02:aa:00:") || !strings.HasPrefix(string(g.PortMAC), "fe:") || len(g.Addresses) != 2 {
+	if g.Tap != "dbtap0" || g.Bridge != "br0" || g.MTU != 1400 || !strings.HasPrefix(string(g.MAC), "02:aa:00:") || !strings.HasPrefix(string(g.PortMAC), "fe:") || len(g.Security.From.List) != 2 || g.Security.Level != model.SecurityStrict {
 		t.Errorf("%+v", g)
 	}
 	again, err := decide(t, alice(), Request{Network: "lan", Machine: "web"}, own, here, nil)

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strconv"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -36,14 +36,30 @@ type Rule struct {
 	Taps int
 	// MACs that a user may ask for; where there are none, the broker chooses.
 	MACs []MACRange
-	// Addresses that the VM may send from; none given: any.
-	Addresses []netip.Prefix
+	Security
+}
+
+// Security is what the ports of a rule are secured with.
+type Security struct {
+	// Level is one of model's.
+	Level string
+	// Asked: the policy has a word about it. What is only the default is left out where the
+	// kernel cannot.
+	Asked bool
+	// From are the addresses that a VM may send from.
+	From plan.Sources
+}
+
+// port is the security of one port, nil for none. Without a MAC address it waits for one.
+func (s Security) port(link string, mac model.MAC) *model.PortSecurity {
+	return s.From.Port(link, s.Level, mac)
 }
 
 // Helper is how far qemu-bridge-helper's access file is heeded.
 type Helper struct {
 	ACL  string
 	Taps int // that a user may have at a time by it
+	Security
 }
 
 // DefaultTaps is how many a user may have where the policy says nothing.
@@ -85,12 +101,39 @@ type policyFile struct {
 		Networks  []string `yaml:"networks"`
 		Taps      *int     `yaml:"taps"`
 		MACs      []string `yaml:"macs"`
+		Security  string   `yaml:"security"`
 		Addresses []string `yaml:"addresses"`
 	} `yaml:"rules"`
 	BridgeHelper *struct {
-		ACL  string `yaml:"acl"`
-		Taps *int   `yaml:"taps"`
+		ACL       string   `yaml:"acl"`
+		Taps      *int     `yaml:"taps"`
+		Security  string   `yaml:"security"`
+		Addresses []string `yaml:"addresses"`
 	} `yaml:"bridge_helper"`
+}
+
+// security reads the two keys that a rule and bridge_helper have in common. Where nothing
+// is said of addresses, they are what addresses says.
+func security(level string, words []string, addresses plan.Sources, fail func(format string, args ...any)) Security {
+	s := Security{Level: model.SecurityStrict, Asked: level != "" || len(words) > 0, From: addresses}
+	switch level {
+	case "":
+	case model.SecurityStrict, model.SecurityMAC, model.SecurityOff:
+		s.Level = level
+	default:
+		fail("security: %q: strict, mac or off", level)
+	}
+	if len(words) == 0 {
+		return s
+	}
+	var err error
+	if s.From, err = plan.ParseSources(words); err != nil {
+		fail("addresses: %v (hint: [dhcp], [198.18.0.100, 198.18.0.96/28])", err)
+	}
+	if s.Level != model.SecurityStrict {
+		fail("addresses: are looked at with security: strict only")
+	}
+	return s
 }
 
 // ParsePolicy reads a policy file; name is for the messages. All its errors come as one.
@@ -144,17 +187,14 @@ func ParsePolicy(name string, data []byte, accounts Accounts) (Policy, error) {
 			}
 			r.MACs = append(r.MACs, m)
 		}
-		for _, s := range in.Addresses {
-			a, err := parseAddresses(s)
-			if err != nil {
-				fail(i, "addresses: %q: neither an address nor a subnet (hint: 198.18.0.100, 198.18.0.96/28)", s)
-			}
-			r.Addresses = append(r.Addresses, a)
-		}
+		r.Security = security(in.Security, in.Addresses, plan.Sources{DHCP: true}, func(format string, args ...any) { fail(i, format, args...) })
 		p.Rules = append(p.Rules, r)
 	}
 	if h := f.BridgeHelper; h != nil {
 		p.Helper = &Helper{ACL: h.ACL, Taps: DefaultTaps}
+		p.Helper.Security = security(h.Security, h.Addresses, plan.Sources{Any: true}, func(format string, args ...any) {
+			errs = append(errs, fmt.Errorf("%s: bridge_helper: %s", name, fmt.Sprintf(format, args...)))
+		})
 		if h.Taps != nil {
 			p.Helper.Taps = *h.Taps
 		}
@@ -188,14 +228,6 @@ func accountsOf(names []string, what string, look func(string) (uint32, error), 
 		out = append(out, id)
 	}
 	return out
-}
-
-func parseAddresses(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(s)
-	return p.Masked(), err
 }
 
 // find is the rule that decides about a peer and a network, nil if none speaks of them.

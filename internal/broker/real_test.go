@@ -1,13 +1,16 @@
 package broker_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -394,8 +397,9 @@ func TestAClientWaitsForAChange(t *testing.T) {
 	r.noTaps()
 }
 
-// A frame goes from one user's VM to the other's: the taps are live ports of the bridge.
-func TestFramesPass(t *testing.T) {
+// A frame goes from one user's VM to the other's, and one from another MAC address than
+// the VM's own, or from the gateway's address, does not.
+func TestFramesPassFromTheirOwnAddressOnly(t *testing.T) {
 	r := newRig(t)
 	tap := func() (*os.File, broker.Reply) {
 		// This process is root, whom the policy lets nothing: let it.
@@ -406,35 +410,69 @@ func TestFramesPass(t *testing.T) {
 		t.Cleanup(func() { f.Close() })
 		return f, reply
 	}
-	r.write(r.policy, "rules: [{users: ['*'], networks: ['*']}]\n", 0o644)
+	r.write(r.policy, "rules: [{users: ['*'], networks: ['*'], addresses: [198.18.0.96/28]}]\n", 0o644)
 	if err := r.server.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	r.logged("a new policy is in force")
 	a, from := tap()
-	b, to := tap()
-	frame := append(append(octets(to.MAC), octets(from.MAC)...), []byte("\x88\xb5 hello, neighbour"+strings.Repeat(".", 46))...)
+	b, _ := tap()
 	if err := unix.SetNonblock(int(b.Fd()), true); err != nil {
 		t.Fatal(err)
 	}
-	testnet.Within(t, 20*time.Second, func() error { // a port forwards once its carrier is noticed
-		if _, err := a.Write(frame); err != nil {
+	own := arp(from.MAC, "198.18.0.100")
+	for _, spoof := range [][]byte{arp("02:00:00:00:00:66", "198.18.0.100"), arp(from.MAC, "198.18.0.1")} {
+		testnet.Within(t, 20*time.Second, func() error { // a port forwards once its carrier is noticed
+			for _, frame := range [][]byte{spoof, own} {
+				if _, err := a.Write(frame); err != nil {
+					return err
+				}
+			}
+			buf := make([]byte, 2048)
+			for {
+				n, err := unix.Read(int(b.Fd()), buf)
+				switch {
+				case err != nil:
+					return err
+				case bytes.Equal(buf[:n], spoof):
+					t.Fatalf("a spoof arrived: %x", spoof)
+				case bytes.Equal(buf[:n], own):
+					return nil
+				}
+			}
+		})
+	}
+	// A bridge helper's port has the first address that it sends from.
+	_, helper, err := broker.Ask(t.Context(), r.socket, broker.Request{Network: "br0", Kind: broker.KindDescriptor, Helper: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer helper.Close()
+	testnet.Within(t, 20*time.Second, func() error {
+		if _, err := helper.Write(arp("52:54:00:12:34:56", "198.18.0.101")); err != nil {
 			return err
 		}
-		buf := make([]byte, 2048)
-		for {
-			n, err := unix.Read(int(b.Fd()), buf)
-			if err != nil {
-				return err
-			}
-			if strings.Contains(string(buf[:n]), "hello, neighbour") {
-				return nil
-			}
+		if p := r.host.Look().SecurityOf("dbtap2"); p == nil || !slices.Equal(p.MACs, []model.MAC{"52:54:00:12:34:56"}) {
+			return fmt.Errorf("%+v", p)
 		}
+		return nil
 	})
+	if out := r.must("down", "--yes"); !strings.Contains(out, "done") {
+		t.Error(out)
+	}
+	r.noTaps()
+	if left := r.host.Look().Secured; len(left) > 0 {
+		t.Errorf("rules are left: %+v", left)
+	}
 }
 
-func octets(m model.MAC) []byte {
-	mac, _ := net.ParseMAC(string(m))
-	return mac
+// arp is a question that tells who asks: broadcast (RFC 826), without a virtio-net header.
+func arp(mac model.MAC, ip string) []byte {
+	hw, _ := net.ParseMAC(string(mac))
+	a := netip.MustParseAddr(ip).As4()
+	frame := append(bytes.Repeat([]byte{0xff}, 6), hw...)
+	frame = append(frame, 0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1)
+	frame = append(append(frame, hw...), a[:]...)
+	frame = append(frame, 0, 0, 0, 0, 0, 0, 198, 18, 0, 7)
+	return append(frame, make([]byte, 60-len(frame))...)
 }

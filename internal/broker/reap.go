@@ -38,9 +38,16 @@ var errBusy = errors.New("busy")
 func (s *Server) look(ctx context.Context) error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	due, err := Left(ctx, s.Host, s.State)
-	if err != nil || len(due) == 0 {
+	owned, err := s.State.Owned()
+	if err != nil || len(owned.Brokered()) == 0 {
 		return err
+	}
+	here, err := s.Host.ObserveLinks(ctx)
+	if err != nil {
+		return err
+	}
+	if len(ends(owned, &here, processLives))+len(heard(owned, &here)) == 0 {
+		return nil
 	}
 	end, err := s.State.Begin(ctx)
 	if err != nil {
@@ -104,20 +111,65 @@ func Reap(ctx context.Context, host Host, state State) (told []string, owned pla
 		return nil, owned, err
 	}
 	over := ends(owned, &here, processLives)
-	if len(over) == 0 {
-		return nil, owned, nil
-	}
 	for _, e := range over {
-		if e.there {
-			// A descriptor that is still open somewhere leads to nothing then.
-			if _, err := host.Do(ctx, model.DeleteLink{Name: e.tap.Name, Index: e.tap.Index, Kind: model.TapKind}); err != nil && !errors.Is(err, model.ErrNotFound) && !errors.Is(err, model.ErrNotOurs) {
-				return told, owned, err
-			}
+		if err := e.carryOut(ctx, host, owned.Secures(e.tap.Name)); err != nil {
+			return told, owned, err
 		}
 		owned = owned.Without(e.tap.Name)
 		told = append(told, e.String())
 	}
+	first := heard(owned, &here)
+	for _, p := range first {
+		if _, err := host.Do(ctx, model.SecurePorts{Ports: []model.PortSecurity{p}}); err != nil {
+			return told, owned, err
+		}
+		owned = owned.Securing(p).Amended(p.Link, func(a *plan.AddedTap) { a.MAC, a.Secure = p.MACs[0], nil })
+		told = append(told, fmt.Sprintf("%s: its VM has the MAC address %s: secured", p.Link, p.MACs[0]))
+	}
+	if len(over)+len(first) == 0 {
+		return nil, owned, nil
+	}
 	return told, owned, state.SaveOwned(owned)
+}
+
+// carryOut takes away what is left of a tap. A descriptor that is still open somewhere
+// leads to nothing then.
+func (e end) carryOut(ctx context.Context, host Host, secured bool) error {
+	var op model.Operation
+	switch {
+	case e.there:
+		op = model.DeleteLink{Name: e.tap.Name, Index: e.tap.Index, Kind: model.TapKind}
+	case secured: // a kernel may keep the rules for whatever gets the name next
+		op = model.FreePorts{Links: []string{e.tap.Name}}
+	default:
+		return nil
+	}
+	_, err := host.Do(ctx, op)
+	if errors.Is(err, model.ErrNotFound) || errors.Is(err, model.ErrNotOurs) {
+		return nil
+	}
+	return err
+}
+
+// heard lists the ports that are to be secured once the VM's MAC address is known, and
+// behind which the bridge has heard one: a bridge helper is not told which it is. The
+// first one that the VM sends from is its own.
+func heard(owned plan.Owned, here *model.Namespace) []model.PortSecurity {
+	var out []model.PortSecurity
+	for _, t := range owned.Brokered() {
+		if t.Added.Secure == nil {
+			continue
+		}
+		for _, e := range here.FDB {
+			if e.Link == t.Name && e.Master != "" && e.State == "" && e.MAC.Unicast() {
+				p := *t.Added.Secure
+				p.Link, p.MACs = t.Name, []model.MAC{e.MAC}
+				out = append(out, p)
+				break
+			}
+		}
+	}
+	return out
 }
 
 // ends lists the taps whose time is over, and why.

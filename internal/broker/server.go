@@ -59,9 +59,8 @@ type Server struct {
 	Namespace uint64
 	// Log is told of every request, and of every tap's end.
 	Log func(format string, args ...any)
-	// Secure, where it is set, keeps a port to what its VM may send, before it is plugged
-	// in. nil leaves ports as they are.
-	Secure func(ctx context.Context, p Port) error
+	// NoSecurity says why this kernel cannot secure ports, "" if it can.
+	NoSecurity string
 
 	policy atomic.Pointer[Policy]
 	// turn serialises what is done to the host.
@@ -70,15 +69,6 @@ type Server struct {
 	mu      sync.Mutex
 	clients map[uint32]int // connections, by user
 	total   int
-}
-
-// Port is what is known about the security of a port: who is behind it, and what that
-// one may send.
-type Port struct {
-	Link   string
-	Bridge string
-	MAC    model.MAC // "": not known
-	Grant  Grant
 }
 
 // SetPolicy puts a policy in force for the requests that come.
@@ -215,8 +205,14 @@ func (s *Server) lend(ctx context.Context, peer Peer, r Request) (Grant, *os.Fil
 	if err != nil {
 		return g, nil, err
 	}
+	if s.NoSecurity != "" && g.Security.Level != model.SecurityOff {
+		if g.Security.Asked {
+			return g, nil, refuse(KindFailed, "who runs the broker may load nf_tables, or write security: off", "its port cannot be secured: %s", s.NoSecurity)
+		}
+		g.Security.Level = model.SecurityOff
+	}
 	if r.Kind == KindNamed {
-		return g, nil, s.makeNamed(ctx, &g, owned)
+		return g, nil, s.makeNamed(ctx, g, owned)
 	}
 	tap, err := s.makeOpen(ctx, g, owned)
 	return g, tap, err
@@ -229,9 +225,8 @@ func (s *Server) makeOpen(ctx context.Context, g Grant, owned plan.Owned) (*os.F
 	if err != nil {
 		return nil, err
 	}
-	if err = s.plugIn(ctx, g); err == nil {
-		added := g.added()
-		err = s.State.SaveOwned(owned.With(plan.OwnedLink{Name: g.Tap, Index: index, Kind: model.TapKind, Added: &added}))
+	if owned, err = s.plugIn(ctx, g, index, owned); err == nil {
+		err = s.State.SaveOwned(owned)
 	}
 	if err != nil {
 		tap.Close()
@@ -240,43 +235,42 @@ func (s *Server) makeOpen(ctx context.Context, g Grant, owned plan.Owned) (*os.F
 	return tap, nil
 }
 
-// plugIn lets nothing pass before the port is secured.
-func (s *Server) plugIn(ctx context.Context, g Grant) error {
-	if err := s.secure(ctx, g); err != nil {
-		return err
+// plugIn secures the port before it lets anything pass, and tells what is owned then.
+// Where the VM's MAC address is not known yet, the port is secured once it is.
+func (s *Server) plugIn(ctx context.Context, g Grant, index int, owned plan.Owned) (plan.Owned, error) {
+	added := g.added()
+	ops := []model.Operation{model.SetMaster{Link: g.Tap, Master: g.Bridge}, model.SetUp{Link: g.Tap, Up: true}}
+	port := g.Security.port(g.Tap, g.MAC)
+	switch {
+	case port == nil:
+	case g.MAC == "":
+		added.Secure = port
+	default:
+		ops = append([]model.Operation{model.SecurePorts{Ports: []model.PortSecurity{*port}}}, ops...)
+		owned = owned.Securing(*port)
 	}
-	for _, op := range []model.Operation{model.SetMaster{Link: g.Tap, Master: g.Bridge}, model.SetUp{Link: g.Tap, Up: true}} {
+	for _, op := range ops {
 		if _, err := s.Host.Do(ctx, op); err != nil {
-			return err
+			return owned, err
 		}
 	}
-	return nil
+	return owned.With(plan.OwnedLink{Name: g.Tap, Index: index, Kind: model.TapKind, Added: &added}), nil
 }
 
 // makeNamed makes a persistent tap, by a plan like any other: with a journal, so that
 // nothing is left of it when this process dies on the way.
-func (s *Server) makeNamed(ctx context.Context, g *Grant, owned plan.Owned) error {
+func (s *Server) makeNamed(ctx context.Context, g Grant, owned plan.Owned) error {
 	now, err := s.State.Observe(ctx)
 	if err != nil {
 		return err
 	}
 	owner := fmt.Sprint(g.Peer.UID)
-	p, err := plan.AddTap(now, plan.NewTap{Name: g.Tap, Network: g.Bridge, Owner: owner, Added: g.added()}, owned,
+	p, err := plan.AddTap(now, plan.NewTap{Name: g.Tap, Network: g.Bridge, Owner: owner, Security: g.Security.port(g.Tap, g.MAC), Added: g.added()}, owned,
 		plan.Options{Seed: s.Seed, Users: map[string]uint32{owner: g.Peer.UID}})
 	if err != nil {
 		return err
 	}
-	if err := s.State.Run(ctx, p); err != nil {
-		return err
-	}
-	return s.secure(ctx, *g)
-}
-
-func (s *Server) secure(ctx context.Context, g Grant) error {
-	if s.Secure == nil {
-		return nil
-	}
-	return s.Secure(ctx, Port{Link: g.Tap, Bridge: g.Bridge, MAC: g.MAC, Grant: g})
+	return s.State.Run(ctx, p)
 }
 
 func orNone(s string) string {

@@ -56,6 +56,8 @@ A policy file, which only root may write:
         networks: [lan]                # of drawbridge.yaml, or a bridge
         taps: 8                        # that a user may have at a time; 4 if left out
         macs: ["02:aa:00:00:00:00/24"] # that he may ask for; none: the broker chooses
+        security: strict               # of the port; or mac, or off
+        addresses: [dhcp]              # that the VM may send from; or any, or a list
     bridge_helper: {acl: /etc/qemu/bridge.conf, taps: 4}   # where no rule decides
 
 Exit codes: 0 ended by a signal; 1 failed; 2 bad usage or a bad policy.`,
@@ -135,6 +137,10 @@ func (a *app) newBroker(ctx context.Context, s *session, o serveOptions, logger 
 	}
 	state := brokerState{a, s}
 	server := &broker.Server{Host: s.kernel, State: state, Seed: seed(), Namespace: s.kernel.Inode(), Log: logger.Printf}
+	if _, err := s.kernel.CanSecure(); err != nil {
+		server.NoSecurity = err.Error()
+		logger.Printf("broker: ports are not secured: %v", err)
+	}
 	server.SetPolicy(policy)
 	bell, err := s.kernel.Watch(ctx)
 	if err != nil {

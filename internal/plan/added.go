@@ -24,6 +24,68 @@ type AddedTap struct {
 	Machine string `json:"machine,omitempty"`
 	// Holder asked the broker for it; nil for one that the command added.
 	Holder *TapHolder `json:"holder,omitempty"`
+	// Secure is how the port is to be secured once the VM's MAC address is known; nil where
+	// that is done, or is not wanted.
+	Secure *model.PortSecurity `json:"secure,omitempty"`
+}
+
+// Sources are the addresses that a VM may send from.
+type Sources struct {
+	Any  bool // whatever it likes
+	DHCP bool // what a DHCP server gives it
+	List []netip.Prefix
+}
+
+// ParseSources reads the words "any" and "dhcp", addresses and subnets.
+func ParseSources(words []string) (Sources, error) {
+	var s Sources
+	for _, w := range words {
+		switch w {
+		case "any":
+			s.Any = true
+			continue
+		case "dhcp":
+			s.DHCP = true
+			continue
+		}
+		p, err := netip.ParsePrefix(w)
+		if a, aerr := netip.ParseAddr(w); aerr == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			return s, fmt.Errorf("%q: neither dhcp nor any, nor an address or a subnet", w)
+		}
+		s.List = append(s.List, p.Masked())
+	}
+	return s, nil
+}
+
+// Port is the security of one VM's port by its level, nil for off. The link and, where it
+// is not known yet, the MAC address are filled in by who makes it.
+func (s Sources) Port(link, level string, mac model.MAC) *model.PortSecurity {
+	if level != model.SecurityStrict && level != model.SecurityMAC {
+		return nil
+	}
+	p := &model.PortSecurity{Link: link, Level: level}
+	if mac != "" {
+		p.MACs = []model.MAC{mac}
+	}
+	if level != model.SecurityStrict {
+		return p
+	}
+	p.IPv4, p.IPv6, p.Sources = model.SourceAny, model.SourceAny, s.List
+	switch {
+	case s.Any:
+		p.Sources = nil
+	case s.DHCP:
+		p.IPv4 = model.SourceLease
+	case len(s.List) > 0:
+		p.IPv4 = model.SourceList
+	}
+	if !s.Any && slices.ContainsFunc(s.List, func(x netip.Prefix) bool { return x.Addr().Is6() }) {
+		p.IPv6 = model.SourceList
+	}
+	return p
 }
 
 // Who made a tap beside the file.
@@ -52,6 +114,9 @@ type NewTap struct {
 	Owner, Group string
 	Host         []netip.Prefix // of a plain tap
 	MultiQueue   bool
+	// Security of the port; nil: it may send anything. Where it has no MAC address, it is
+	// the VM's.
+	Security *model.PortSecurity
 	// Added is noted as it is; where it has no MAC, one is chosen.
 	Added AddedTap
 }
@@ -81,6 +146,9 @@ func AddTap(now model.Snapshot, t NewTap, own Owned, opt Options) (Plan, error) 
 	case opt.NoTaps:
 		b.refuse(c.link, "taps cannot be made here", "run as root, where there is /dev/net/tun: modprobe tun")
 	}
+	if t.Security != nil && opt.NoSecurity != "" {
+		b.refuse(c.link, "cannot be secured: "+opt.NoSecurity, "load the module (modprobe nf_tables), or leave out --security")
+	}
 	if len(t.Host) > 0 && c.bridge != "" {
 		b.refuse(c.link, "a tap in a bridge has no address of its own: its host end is in the bridge", "leave out --host, or --network")
 	}
@@ -88,13 +156,21 @@ func AddTap(now model.Snapshot, t NewTap, own Owned, opt Options) (Plan, error) 
 	if len(b.fails) > 0 {
 		return b.done()
 	}
+	added := t.Added
+	if added.MAC == "" {
+		added.MAC = chooseMAC(b.opt.Seed, "tap", c.link)
+	}
+	if t.Security != nil {
+		p := *t.Security
+		if p.Link = c.link; len(p.MACs) == 0 {
+			p.MACs = []model.MAC{added.MAC}
+		}
+		c.security = &p
+	}
 	b.makeCable(c)
+	b.securePorts([]wantedCable{c})
 	b.plugCable(c)
 	if own := b.own.link(c.link); own != nil {
-		added := t.Added
-		if added.MAC == "" {
-			added.MAC = chooseMAC(b.opt.Seed, "tap", c.link)
-		}
 		added.Network, added.PortMAC = cmp.Or(added.Network, t.Network), b.here().Link(c.link).MAC
 		own.Added = &added
 	}
@@ -160,6 +236,30 @@ func (o Owned) Brokered() []OwnedLink {
 func (o Owned) With(l OwnedLink) Owned {
 	o = o.clone()
 	o.Links = append(o.Links, l)
+	return o
+}
+
+// Securing is what is owned with a port secured.
+func (o Owned) Securing(p model.PortSecurity) Owned {
+	o = o.clone()
+	o.dropSecured([]string{p.Link})
+	o.Secured = append(o.Secured, p.Wish())
+	return o
+}
+
+// Secures tells whether a port was secured by us.
+func (o Owned) Secures(link string) bool {
+	return slices.ContainsFunc(o.Secured, func(p model.PortSecurity) bool { return p.Link == link })
+}
+
+// Amended is what is owned with something else known of a tap that was added.
+func (o Owned) Amended(name string, change func(*AddedTap)) Owned {
+	o = o.clone()
+	if l := o.link(name); l != nil && l.Added != nil {
+		added := *l.Added
+		change(&added)
+		l.Added = &added
+	}
 	return o
 }
 

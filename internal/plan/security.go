@@ -72,6 +72,9 @@ func (b *builder) freePorts(w *wanted) {
 		if c := w.cable(p.Link); c != nil && c.security != nil {
 			continue
 		}
+		if o := b.own.link(p.Link); o != nil && o.Added != nil { // it stands beside the file
+			continue
+		}
 		if b.here().SecurityOf(p.Link) != nil {
 			links = append(links, p.Link)
 		}
