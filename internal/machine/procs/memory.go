@@ -3,8 +3,11 @@ package procs
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Memory is what the host has, in bytes; zeros where it does not tell.
@@ -24,16 +27,30 @@ func HostMemory() Memory {
 }
 
 // Used is what processes use of the host's memory, in bytes: each page shared by several
-// counts in parts (Pss of /proc/PID/smaps_rollup, proc(5)). Processes that are gone, or
-// another user's, count nothing.
+// counts in parts (Pss of /proc/PID/smaps_rollup, proc(5)), and an address space that
+// several share, as a UML's helpers do, once. Processes that are gone, or another user's,
+// count nothing.
 func Used(pids []int) int64 {
 	var sum int64
+	var counted []int
 	for _, pid := range pids {
+		if slices.ContainsFunc(counted, func(other int) bool { return sameSpace(pid, other) }) {
+			continue
+		}
 		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid)); err == nil {
+			counted = append(counted, pid)
 			sum += kilobytes(string(b))["Pss"]
 		}
 	}
 	return sum
+}
+
+// sameSpace tells whether two processes have one address space (kcmp(2), KCMP_VM); not
+// where the kernel does not tell.
+func sameSpace(a, b int) bool {
+	const kcmpVM = 1
+	order, _, errno := unix.RawSyscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), kcmpVM, 0, 0, 0)
+	return errno == 0 && order == 0
 }
 
 // kilobytes reads lines of the form "Name:   12 kB" as bytes.

@@ -20,4 +20,7 @@ func TestMemoryOfThisHost(t *testing.T) {
 	if used := Used([]int{os.Getpid(), 1 << 30}); used < 1<<20 || used > have.Total {
 		t.Errorf("this process uses %d bytes", used)
 	}
+	if once, twice := Used([]int{os.Getpid()}), Used([]int{os.Getpid(), os.Getpid()}); twice > once*3/2 {
+		t.Errorf("one address space is counted twice: %d, %d", once, twice)
+	}
 }

@@ -214,8 +214,9 @@ func (r *root) arguments(name string) []string {
 		return []string{"con0=fd:0,fd:1"}
 	}
 	// The kernel speaks on tty0 and the guest's login on tty1: the terminal is read by
-	// one of the two only. A guest that reboots ends: its initrd is no longer there.
-	args := []string{"con0=null,fd:1", "con1=fd:0,fd:1", "noreboot", "systemd.hostname=" + name}
+	// one of the two only, and written by two descriptors, for UML waits for one only once
+	// (activate_fd: EALREADY). A guest that reboots ends: its initrd is no longer there.
+	args := []string{"con0=null,fd:1", "con1=fd:0,fd:2", "noreboot", "systemd.hostname=" + name}
 	switch {
 	case r.folder != "":
 		return args
