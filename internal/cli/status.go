@@ -87,6 +87,7 @@ type nicStatus struct {
 	Name      string         `json:"name"`
 	MAC       model.MAC      `json:"mac,omitempty"`
 	Link      string         `json:"link,omitempty"`
+	Transport string         `json:"transport,omitempty"`
 	Addresses []netip.Prefix `json:"addresses"`
 }
 
@@ -161,7 +162,7 @@ func statusOf(snap model.Snapshot, owned plan.Owned) status {
 	for _, m := range snap.Machines {
 		ms := machineStatus{Name: m.Name, VMM: m.VMM, Accel: m.Accel, State: m.State, PID: m.PID, NICs: []nicStatus{}}
 		for _, n := range m.NICs {
-			nic := nicStatus{Name: n.Name, MAC: n.MAC, Link: n.Link.Name, Addresses: []netip.Prefix{}}
+			nic := nicStatus{Name: n.Name, MAC: n.MAC, Link: n.Link.Name, Transport: n.Transport, Addresses: []netip.Prefix{}}
 			if m.Inside != nil {
 				nic.Addresses = globalAddresses(m.Inside, n.Name)
 			}

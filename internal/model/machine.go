@@ -93,6 +93,9 @@ type MachineNIC struct {
 	Declared bool `json:"declared,omitempty"`
 }
 
+// TransportUsual is the transport that a picture need not tell.
+const TransportUsual = "vector tap"
+
 // MachineConfig is what a machine is started with.
 type MachineConfig struct {
 	Name string `json:"name"`

@@ -323,6 +323,9 @@ func (b *wirer) addMachines() {
 				itf.WireEnd = b.cable(n.Link.String())
 				itf.Carrier = true
 			}
+			if n.Transport != TransportUsual {
+				itf.Detail = n.Transport // a slow one, or one with rules of its own
+			}
 			if m.Inside != nil {
 				if l := m.Inside.Link(n.Name); l != nil {
 					itf.MAC, itf.MTU, itf.Up = l.MAC, l.MTU, l.Up

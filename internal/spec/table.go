@@ -98,7 +98,7 @@ var machineObject = object{
 		{name: "kernel", kind: kindText, def: "linux.uml on PATH; with vmm: qemu the newest in /boot", instead: []string{"binary", "linux"},
 			doc: "With vmm: uml the User-Mode Linux binary: a path, relative to the file's folder, or a name without a slash to be looked for on PATH. With vmm: qemu the kernel that the embedded guest boots, whose modules are in ../lib/modules beside it or in /lib/modules.", examples: []string{"/usr/bin/linux.uml", "/boot/vmlinuz-6.1.0-30-amd64"}},
 		{name: "root", kind: kindText, def: RootEmbedded, instead: []string{"image", "disk", "rootfs"},
-			doc:   "What the guest runs from: embedded, hostfs:DIR for a folder of the host, or the path of an image. A path is relative to the file's folder. docs/machines.md tells what is expected of a guest that is not ours.",
+			doc:   "What the guest runs from: embedded, hostfs:DIR for a folder of the host, or the path of an image. A path is relative to the file's folder. docs/uml.md tells what is expected of a guest that is not ours.",
 			words: []word{{RootEmbedded, "The guest inside this binary.", false}}, examples: []string{"debian.img", "hostfs:/srv/guest"}},
 		{name: "writes", kind: kindWord, def: "discard for an image, none for a folder", instead: []string{"overlay", "cow", "readonly", "writable", "persistent"},
 			doc: "What becomes of what the guest writes to its root. For a root that is not embedded.",
