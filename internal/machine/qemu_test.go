@@ -87,6 +87,20 @@ func TestQEMULife(t *testing.T) {
 	}
 	h.says("web", "answered after")
 
+	if how := m.NICs[0].Transport; how != "virtio tap, 2 queues" {
+		t.Errorf("eth1 is cabled by %q", how)
+	}
+	if info, err := h.Info(t.Context(), "web"); err != nil || !strings.HasPrefix(info.Version, "Linux 6") || info.Used < 20<<20 {
+		t.Errorf("info: %+v, %v", info, err)
+	}
+	if err := h.Pause(t.Context(), "web"); err != nil || h.one("web").State != "paused" {
+		t.Errorf("paused: %v", err)
+	}
+	if err := h.Resume(t.Context(), "web"); err != nil {
+		t.Error(err)
+	}
+	h.ping("web", "198.18.0.1")
+
 	// The dangling NIC is cabled while the machine runs, and the other one's cable taken off.
 	eth2 := model.NICConfig{Name: "eth2", Link: "tap1", Addresses: prefixes("198.18.1.2/24")}
 	for range 2 {
@@ -239,6 +253,31 @@ func TestQEMURunsAsOwner(t *testing.T) {
 	}
 	if holders, err := h.FindTapHolders(); err != nil || len(holders["tap0"]) != 1 || holders["tap0"][0].PID != m.PID {
 		t.Errorf("holders: %v, %v", holders, err)
+	}
+	h.switchOff("web")
+}
+
+// TestQEMURestart: a QEMU that is killed comes back on its tap.
+func TestQEMURestart(t *testing.T) {
+	needQEMU(t)
+	h := newHouse(t)
+	h.tap("tap0", "")
+	c := imageConfig(bootSector(t), "through", model.NICConfig{Name: "eth1", Link: "tap0"})
+	c.Restart = "on-failure"
+	h.do(model.StartMachine{Machine: c})
+	h.says("web", "start 1, seed cidata.")
+	if err := unix.Kill(h.one("web").PID, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	h.says("web", "start 2, seed cidata.")
+	testnet.Eventually(t, func() error {
+		if m := h.one("web"); m.State != "running" || m.Restarts != 1 {
+			return fmt.Errorf("listed as %+v", m)
+		}
+		return nil
+	})
+	if err := h.Pause(t.Context(), "web"); err != nil {
+		t.Error(err)
 	}
 	h.switchOff("web")
 }

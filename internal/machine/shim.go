@@ -26,8 +26,10 @@ import (
 // The shim's patience.
 const (
 	bootTimeout = 60 * time.Second
-	beginTime   = 500 * time.Millisecond // for a machine that tells nothing
-	haltTimeout = 3 * time.Second        // for a guest that was asked to halt
+	// Every instruction may be emulated.
+	emulatedBootTimeout = 3 * time.Minute
+	beginTime           = 500 * time.Millisecond // for a machine that tells nothing
+	haltTimeout         = 3 * time.Second        // for a guest that was asked to halt
 	// A guest that is not ours has services to end first.
 	foreignHaltTimeout = 20 * time.Second
 	nicTimeout         = 8 * time.Second // to configure, plug or unplug one
@@ -126,7 +128,11 @@ func (s *shim) boot() error {
 // run starts the VMM, and returns when its guest has answered. After an error nothing of
 // the VMM is left.
 func (s *shim) run() error {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), bootTimeout, fmt.Errorf("no word from the guest's agent within %s", bootTimeout))
+	patience := bootTimeout
+	if s.config.Machine.VMM == vmmQEMU {
+		patience = emulatedBootTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), patience, fmt.Errorf("no word from the guest's agent within %s", patience))
 	defer cancel()
 	go func() {
 		select {

@@ -21,6 +21,18 @@ type openTap struct{ queues, vhost []*os.File }
 
 func (t openTap) close() error { return errors.Join(closeAll(t.queues), closeAll(t.vhost)) }
 
+// describe says in words how packets pass.
+func (t openTap) describe() string {
+	how := "virtio tap"
+	if len(t.queues) > 1 {
+		how += fmt.Sprintf(", %d queues", len(t.queues))
+	}
+	if len(t.vhost) > 0 {
+		how += ", vhost"
+	}
+	return how
+}
+
 // openNIC opens the tap of a NIC, and finds a PCIe port for it. The descriptors are
 // numbered by who passes them on.
 func (vm *VM) openNIC(c model.NICConfig) (nic, openTap, error) {
@@ -39,6 +51,9 @@ func (vm *VM) openNIC(c model.NICConfig) (nic, openTap, error) {
 	if vm.kvm {
 		open.vhost = openVhost(len(open.queues))
 	}
+	vm.mu.Lock()
+	vm.how[c.Name] = open.describe()
+	vm.mu.Unlock()
 	return nic{port: port, mac: c.MAC}, open, nil
 }
 
@@ -77,6 +92,7 @@ func (vm *VM) freePort(name string) {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
 	delete(vm.ports, name)
+	delete(vm.how, name)
 }
 
 // Plug opens the NIC's tap, hands it to the running QEMU, and plugs a device into one of

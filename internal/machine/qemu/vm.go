@@ -32,8 +32,11 @@ type VM struct {
 	done chan struct{} // closed when it has ended
 	err  error         // how; to be read after done
 
+	release string // of the embedded guest's kernel
+
 	mu      sync.Mutex
-	ports   map[string]int // of the PCIe ports, by the NIC's name
+	ports   map[string]int    // of the PCIe ports, by the NIC's name
+	how     map[string]string // each gets at its cable, by the NIC's name
 	deleted map[string]chan struct{}
 	end     shutdown // the last that the QEMU said of its end
 }
@@ -54,7 +57,7 @@ func Start(ctx context.Context, host *kernel.Kernel, m model.MachineConfig, init
 	}
 	s := &starter{m: m, prepared: p, vm: &VM{
 		host: host, kvm: p.kvm, cpus: max(m.CPUs, 1), who: p.who, done: make(chan struct{}),
-		ports: map[string]int{}, deleted: map[string]chan struct{}{},
+		release: p.kernel.release, ports: map[string]int{}, how: map[string]string{}, deleted: map[string]chan struct{}{},
 	}}
 	defer s.closeFiles()
 	if err := s.build(ctx, init); err != nil {
@@ -133,6 +136,33 @@ func (vm *VM) Accel() string {
 // Booted frees what only the boot needed. The QEMU has its initrd open, and reads it
 // again when the guest resets.
 func (vm *VM) Booted() { _ = os.Remove(initrdFile) }
+
+// Version is the guest's kernel, where it is known.
+func (vm *VM) Version(context.Context) (string, error) {
+	if vm.release == "" {
+		return "", nil
+	}
+	return "Linux " + vm.release, nil
+}
+
+// Transport is how a NIC gets at its cable.
+func (vm *VM) Transport(nic string) string {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return vm.how[nic]
+}
+
+// Pause stops the guest's processors, Resume lets them go on.
+func (vm *VM) Pause(ctx context.Context) error {
+	_, err := vm.monitor.do(ctx, "stop", nil)
+	return err
+}
+
+// Resume undoes Pause.
+func (vm *VM) Resume(ctx context.Context) error {
+	_, err := vm.monitor.do(ctx, "cont", nil)
+	return err
+}
 
 // PID is the QEMU's process.
 func (vm *VM) PID() int { return vm.cmd.Process.Pid }
