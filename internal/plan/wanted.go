@@ -117,16 +117,16 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 	if m.CPUs > 1 {
 		mc.CPUs = m.CPUs
 	}
-	if m.VMM == spec.QEMU && b.opt.NoTaps && len(m.NICs) > 0 {
-		b.refuse(m.Name, "a QEMU needs taps, and none can be made here", "vmm: uml does without; `drawbridge doctor`, or ls -l /dev/net/tun, tells why")
-	}
 	if mc.Restart == spec.RestartNo {
 		mc.Restart = ""
 	}
 	for _, n := range m.NICs {
 		c := wantedCable{link: n.Tap, bridge: bridgeOf[n.Network], host: n.Host, machine: m.Name, transport: model.TransportTap}
-		if b.opt.NoTaps || m.VMM == "namespace" {
+		if b.noTap(n.Tap) || m.VMM == spec.NamespaceKind {
 			c.transport = model.TransportVeth
+		}
+		if m.VMM == spec.QEMU && b.noTap(n.Tap) {
+			b.refuse(m.Name, "a QEMU needs the tap "+n.Tap+", which is not there and cannot be made", "as root: drawbridge tap add, with --owner; or vmm: uml, which does with a veth")
 		}
 		if c.transport == model.TransportTap {
 			c.owner, c.ownerName = b.user(n.Owner)
@@ -148,6 +148,12 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 	}
 	slices.SortFunc(mc.NICs, func(x, y model.NICConfig) int { return model.NaturalCompare(x.Name, y.Name) })
 	w.machines = append(w.machines, mc)
+}
+
+// noTap tells whether a machine must do without a tap: there is none, and none can be made.
+func (b *builder) noTap(name string) bool {
+	l := b.here().Link(name)
+	return b.opt.NoTaps && (l == nil || l.Tap == nil)
 }
 
 // chooseMAC makes a stable unicast address with the local bit (IEEE 802), its own
