@@ -116,8 +116,11 @@ func (k *Kernel) securePorts(ctx context.Context, o model.SecurePorts) error {
 func secure(p model.PortSecurity, snoop bool, there []nftChain, sets []string) ([]*message, error) {
 	rules := portsec.Rules(p, snoop)
 	ms := free(p.Link, there, nil)
-	if p.IPv4 != model.SourceLease && slices.Contains(sets, portsec.LeasesOf(p.Link)) {
-		ms = append(ms, delSet(portsec.LeasesOf(p.Link)))
+	for _, name := range portsec.SetsOf(p.Link) {
+		unwanted := !slices.ContainsFunc(rules.Sets, func(s portsec.Set) bool { return s.Name == name })
+		if unwanted && slices.Contains(sets, name) {
+			ms = append(ms, delSet(name))
+		}
 	}
 	for i, s := range rules.Sets {
 		ms = append(ms, newSet(s, uint32(i+1)))
@@ -151,8 +154,10 @@ func free(link string, there []nftChain, sets []string) []*message {
 			ms = append(ms, delChain(c.Name))
 		}
 	}
-	if slices.Contains(sets, portsec.LeasesOf(link)) {
-		ms = append(ms, delSet(portsec.LeasesOf(link)))
+	for _, name := range portsec.SetsOf(link) {
+		if slices.Contains(sets, name) {
+			ms = append(ms, delSet(name))
+		}
 	}
 	return ms
 }

@@ -99,9 +99,14 @@ func (k *Kernel) nftRules(ctx context.Context) (map[string][]nftRule, error) {
 	return out, notThere(err)
 }
 
-// elements are the addresses in a set.
-func (k *Kernel) elements(ctx context.Context, set string) ([]netip.Addr, error) {
-	var out []netip.Addr
+// element is an address in a set, and how many milliseconds are left to it, 0 for ever.
+type element struct {
+	netip.Addr
+	left uint64
+}
+
+func (k *Kernel) elements(ctx context.Context, set string) ([]element, error) {
+	var out []element
 	request := func() *message {
 		m := nftMessage(unix.NFT_MSG_GETSETELEM, 0)
 		m.str(unix.NFTA_SET_ELEM_LIST_SET, set)
@@ -110,11 +115,11 @@ func (k *Kernel) elements(ctx context.Context, set string) ([]netip.Addr, error)
 	err := k.nftDump(ctx, request, func(b []byte) error {
 		return walk(findAttr(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(_ uint16, e []byte) {
 			if a := getAddr(findAttr(findAttr(e, unix.NFTA_SET_ELEM_KEY), unix.NFTA_DATA_VALUE)); a.IsValid() {
-				out = append(out, a)
+				out = append(out, element{a, getBE64(findAttr(e, unix.NFTA_SET_ELEM_EXPIRATION))})
 			}
 		})
 	})
-	slices.SortFunc(out, netip.Addr.Compare)
+	slices.SortFunc(out, func(a, b element) int { return a.Compare(b.Addr) })
 	return out, notThere(err)
 }
 
@@ -148,14 +153,36 @@ func (k *Kernel) security(ctx context.Context) (ports []model.PortSecurity, unse
 			continue
 		}
 		p := readPort(c.Device, byName, rules, sets)
-		if set := portsec.LeasesOf(c.Device); slices.Contains(sets, set) {
-			if p.Learned, err = k.elements(ctx, set); err != nil {
-				return nil, false, refusal("port security", err)
-			}
+		if err := k.readSeen(ctx, &p, sets); err != nil {
+			return nil, false, refusal("port security", err)
 		}
 		ports = append(ports, p)
 	}
 	return ports, false, nil
+}
+
+// readSeen reads the addresses that were seen at a port.
+func (k *Kernel) readSeen(ctx context.Context, p *model.PortSecurity, sets []string) error {
+	by4, by6 := portsec.SeenOf(p.Link)
+	for _, from := range []struct{ set, by string }{{portsec.LeasesOf(p.Link), model.SeenByDHCP}, {by4, model.SeenByARP}, {by6, model.SeenByND}} {
+		if !slices.Contains(sets, from.set) {
+			continue
+		}
+		found, err := k.elements(ctx, from.set)
+		if err != nil {
+			return err
+		}
+		for _, e := range found {
+			seen := model.SeenAddress{Address: e.Addr, By: from.by}
+			if from.by == model.SeenByDHCP {
+				p.Learned = append(p.Learned, e.Addr)
+			} else {
+				seen.SecondsAgo = max(portsec.SeenTimeout-int(e.left/1000), 0)
+			}
+			p.Seen = append(p.Seen, seen)
+		}
+	}
+	return nil
 }
 
 // readPort reads what one port has, and compares it with what its note says.
@@ -254,12 +281,17 @@ func hasAll(told, sent []byte, nested []uint16) bool {
 func (r nftRule) packets() (n uint64) {
 	_ = walk(r.expressions, func(_ uint16, e []byte) {
 		if getString(findAttr(e, unix.NFTA_EXPR_NAME)) == "counter" {
-			if v := findAttr(findAttr(e, unix.NFTA_EXPR_DATA), unix.NFTA_COUNTER_PACKETS); len(v) >= 8 {
-				n = binary.BigEndian.Uint64(v)
-			}
+			n = getBE64(findAttr(findAttr(e, unix.NFTA_EXPR_DATA), unix.NFTA_COUNTER_PACKETS))
 		}
 	})
 	return n
+}
+
+func getBE64(v []byte) uint64 {
+	if len(v) < 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(v)
 }
 
 func getBE32(v []byte) uint32 {

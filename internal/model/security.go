@@ -56,9 +56,27 @@ type PortSecurity struct {
 	Altered bool `json:"altered,omitempty"`
 	// Learned are the leases seen on their way to the port.
 	Learned []netip.Addr `json:"learned,omitempty"`
+	// Seen are the addresses that the port was seen to use, each by how it was seen.
+	Seen []SeenAddress `json:"seen,omitempty"`
 	// Dropped counts frames by the reason for which they were dropped.
 	Dropped map[string]uint64 `json:"dropped,omitempty"`
 }
+
+// SeenAddress is an address that somebody was seen to use.
+type SeenAddress struct {
+	Address netip.Addr `json:"address"`
+	// By is dhcp (a server gave it), arp or nd (it was told by that protocol).
+	By string `json:"by"`
+	// SecondsAgo it was last told; of a lease that is not known.
+	SecondsAgo int `json:"seconds_ago,omitempty"`
+}
+
+// How an address is seen.
+const (
+	SeenByDHCP = "dhcp"
+	SeenByARP  = "arp"
+	SeenByND   = "nd"
+)
 
 // Allows tells whether a word is among those allowed.
 func (p PortSecurity) Allows(word string) bool { return slices.Contains(p.Allow, word) }
@@ -70,7 +88,7 @@ func (p PortSecurity) Same(o PortSecurity) bool {
 
 // Wish is p without what is only observed.
 func (p PortSecurity) Wish() PortSecurity {
-	p.Altered, p.Learned, p.Dropped = false, nil, nil
+	p.Altered, p.Learned, p.Seen, p.Dropped = false, nil, nil, nil
 	// One way of being empty, so that what went through JSON is equal.
 	p.MACs, p.Sources, p.Allow = slices.Clip(p.MACs), slices.Clip(p.Sources), slices.Clip(p.Allow)
 	if len(p.MACs) == 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -151,6 +152,9 @@ func TestAMachineWithAddressesWorks(t *testing.T) {
 				return err
 			})
 			defer c.Close()
+			if p.Level == model.SecurityStrict {
+				g.sawAddresses()
+			}
 			if p.Rate == 0 {
 				p := g.host.Look().SecurityOf("port0")
 				if p.DroppedTotal() != 0 {
@@ -158,6 +162,22 @@ func TestAMachineWithAddressesWorks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// sawAddresses: what it used is remembered, with how and when it was seen.
+func (g *guest) sawAddresses() {
+	g.t.Helper()
+	seen := map[netip.Addr]string{}
+	for _, s := range g.host.Look().SecurityOf("port0").Seen {
+		seen[s.Address] = s.By
+		if s.SecondsAgo > 600 {
+			g.t.Errorf("seen: %+v", s)
+		}
+	}
+	want := map[netip.Addr]string{own4: model.SeenByARP, own6: model.SeenByND, ownLocal: model.SeenByND}
+	if !maps.Equal(seen, want) {
+		g.t.Errorf("seen: %v, want %v", seen, want)
 	}
 }
 

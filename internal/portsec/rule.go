@@ -164,7 +164,11 @@ func (r Rule) layers() Rule {
 	told := map[Layer]bool{}
 	var out []Match
 	for _, m := range r.Matches {
-		word, _, _ := strings.Cut(m.text(), " ")
+		words := m.text()
+		if a, is := m.(AddTo); is {
+			words = a.Field
+		}
+		word, _, _ := strings.Cut(words, " ")
 		if l, is := of[word]; is && !told[l] {
 			told[l] = true
 			out = append(out, l)

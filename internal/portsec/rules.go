@@ -79,6 +79,21 @@ func Names(link string) []string {
 // LeasesOf names the set of a link's leases.
 func LeasesOf(link string) string { return chainPrefix(link) + "-leases" }
 
+// SeenOf names the sets of the addresses that a link's port was seen to use: those that
+// it told by ARP, and those of neighbour discovery.
+func SeenOf(link string) (by4, by6 string) {
+	return chainPrefix(link) + "-seen4", chainPrefix(link) + "-seen6"
+}
+
+// SetsOf names the sets that a link may have.
+func SetsOf(link string) []string {
+	by4, by6 := SeenOf(link)
+	return []string{LeasesOf(link), by4, by6}
+}
+
+// SeenTimeout is how long an address is remembered that is not used any more, in seconds.
+const SeenTimeout = 24 * 60 * 60
+
 // chainPrefix is the link's name where nft(8) takes it, else a hash: a chain's name begins
 // with a letter and has letters, digits, '_', '-' and '.'.
 func chainPrefix(link string) string {
@@ -168,21 +183,25 @@ func (b *builder) arp() {
 	rules := []Rule{drop(BadARP, header), drop(OtherMAC, strangers...)}
 	const sender = 14
 	from := func(p netip.Prefix) Match { return within(Network, sender, "arp saddr ip", p) }
+	// A host that asks whether an address is free has none yet (RFC 5227, 2.1.1).
+	rules = append(rules, accept(from(netip.MustParsePrefix("0.0.0.0/32"))))
 	if b.anyIPv4() {
 		for _, m := range b.MACs {
-			rules = append(rules, accept(arpSource(m, false)))
+			rules = append(rules, then(b.to("told4"), arpSource(m, false)))
 		}
 	} else {
-		// A host that asks whether an address is free has none yet (RFC 5227, 2.1.1).
-		rules = append(rules, accept(from(netip.MustParsePrefix("0.0.0.0/32"))))
 		for _, p := range b.sources(true) {
-			rules = append(rules, accept(from(p)))
+			rules = append(rules, then(b.to("told4"), from(p)))
 		}
 		if b.leases() {
-			rules = append(rules, accept(InSet{Network, sender, 4, LeasesOf(b.Link), "arp saddr ip"}))
+			rules = append(rules, then(b.to("told4"), InSet{Network, sender, 4, LeasesOf(b.Link), "arp saddr ip"}))
 		}
 	}
 	b.chain("arp", append(rules, drop(OtherARP))...)
+	by4, by6 := SeenOf(b.Link)
+	b.out.Sets = append(b.out.Sets, Set{Name: by4, Timeout: SeenTimeout, Size: 256}, Set{Name: by6, IPv6: true, Timeout: SeenTimeout, Size: 256})
+	// Two rules: one that finds no room in the set goes on to the next.
+	b.chain("told4", then(Verdict{}, AddTo{Base: Network, Offset: sender, Len: 4, Set: by4, Renew: true, Field: "arp saddr ip"}), accept())
 }
 
 // anyIPv4: nothing is known of its IPv4 addresses.
@@ -254,7 +273,7 @@ func (b *builder) toPort() {
 	if b.Rate > 0 {
 		rules = append(rules, drop(TooMuch, b.overRate()))
 	}
-	if b.Level == model.SecurityStrict {
+	if b.Level == model.SecurityStrict && b.snoop {
 		if b.leases() {
 			b.out.Sets = append(b.out.Sets, Set{Name: LeasesOf(b.Link), Size: 1024})
 			// A server's message (op 2) to this MAC, and the address that it gives: an
@@ -273,8 +292,6 @@ func (b *builder) toPort() {
 	}
 	if len(rules) > 0 && b.snoop {
 		b.out.Chains = append(b.out.Chains, Chain{Name: b.name("out"), Hook: Egress, Rules: rules})
-	} else if !b.snoop {
-		b.out.Sets = nil
 	}
 }
 

@@ -86,8 +86,8 @@ func (b *builder) neighbours() {
 	// Who asks whether an address is free claims it, too; claim then looks at the source.
 	var claim, want []Rule
 	each := func(m ...Match) {
-		claim = append(claim, then(b.to("src6"), m...))
-		want = append(want, accept(m...))
+		claim = append(claim, then(b.to("claimed"), m...))
+		want = append(want, then(b.to("told6"), m...))
 	}
 	switch {
 	case b.IPv6 == model.SourceList && !b.Allows(model.AllowRouter):
@@ -104,6 +104,10 @@ func (b *builder) neighbours() {
 	}
 	b.chain("claim", append(claim, drop(OtherIPv6))...)
 	b.chain("target", append(want, drop(OtherIPv6))...)
+	_, by6 := SeenOf(b.Link)
+	note := then(Verdict{}, AddTo{Base: Transport, Offset: target, Len: 16, Set: by6, Renew: true, Field: "@th,64,128"})
+	b.chain("claimed", note, then(b.to("src6")))
+	b.chain("told6", note, accept())
 }
 
 // avoidRouters: it may have any address, but not one that a router was heard from.
