@@ -39,6 +39,7 @@ var folders = map[string][]string{
 	"internal/kernel/fake": {"internal/model"},
 	"internal/preflight":   {"internal/model"},
 	"internal/probe":       {"internal/model"},
+	"internal/snoop":       {"internal/model"},
 	"internal/keeper":      {"internal/model"},
 	"internal/broker":      {"internal/model", "internal/plan"}, // decides by what is owned
 
