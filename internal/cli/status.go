@@ -18,20 +18,33 @@ import (
 )
 
 func newStatusCommand(a *app) *cobra.Command {
-	var asJSON bool
+	var o statusOptions
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Networks, ports, machines and their addresses",
+		Short: "Networks, ports, machines: who is where, with which address",
 		Long: `The bridges of this namespace with their ports and the host's own addresses there,
 and the machines with their NICs. What drawbridge made is marked as ours.
 
-Exit codes: 0 told; 1 failed.`,
+The addresses of a machine are those that its guest tells, where there is an agent of ours
+in it, and those that its port was seen to use: a secured port remembers what it told by
+ARP and neighbour discovery for a day, and what a DHCP server gave to it. No process has
+to watch meanwhile.
+
+--listen hears what is on the bridges for a time, as root: it tells when two hosts have one
+address, and when there is a second DHCP server. --neighbours lists who else is there.
+
+Exit codes: 0 told; 1 failed; 2 bad usage.`,
 		Example: `  drawbridge status
-  drawbridge status --json | jq '.machines[].nics[].addresses'`,
+  drawbridge status --watch
+  drawbridge status --neighbours --listen 10s
+  drawbridge status --json | jq '.machines[].nics[].used'`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), asJSON) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), o) },
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print it as JSON")
+	cmd.Flags().BoolVar(&o.neighbours, "neighbours", false, "list the other hosts of the LAN; listens for 3s unless told otherwise")
+	cmd.Flags().DurationVar(&o.listen, "listen", 0, "listen for a `TIME` first")
+	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "tell again every two seconds, until interrupted, and listen meanwhile")
 	return cmd
 }
 
@@ -48,6 +61,10 @@ type status struct {
 	// LeftOver are taps of the broker's that outlived their holders, and what became of
 	// them: the next command that changes something takes them away.
 	LeftOver []string `json:"left_over,omitempty"`
+	// Neighbours are the other hosts of the LAN, where they were asked for.
+	Neighbours []neighbourStatus `json:"neighbours,omitempty"`
+	// Alarms are what should not be.
+	Alarms []string `json:"alarms,omitempty"`
 	// ConfirmWithin is the milliseconds left to confirm a change, absent if none waits.
 	ConfirmWithin string `json:"confirm_within_ms,omitempty"`
 }
@@ -71,16 +88,19 @@ type portStatus struct {
 	Machine string `json:"machine,omitempty"`
 	// LentTo is the user that the broker gave it to.
 	LentTo string `json:"lent_to,omitempty"`
+	portFacts
 }
 
 type machineStatus struct {
 	Name string `json:"name"`
 	VMM  string `json:"vmm"`
 	// Accel is kvm or tcg, of a QEMU.
-	Accel string      `json:"accel,omitempty"`
-	State string      `json:"state"`
-	PID   int         `json:"pid,omitempty"`
-	NICs  []nicStatus `json:"nics"`
+	Accel string `json:"accel,omitempty"`
+	State string `json:"state"`
+	PID   int    `json:"pid,omitempty"`
+	// Uptime is how many seconds ago its process was started.
+	Uptime int         `json:"uptime_s,omitempty"`
+	NICs   []nicStatus `json:"nics"`
 }
 
 type nicStatus struct {
@@ -89,26 +109,67 @@ type nicStatus struct {
 	Link      string         `json:"link,omitempty"`
 	Transport string         `json:"transport,omitempty"`
 	Addresses []netip.Prefix `json:"addresses"`
+	portFacts
 }
 
-func (a *app) status(ctx context.Context, asJSON bool) error {
+func (a *app) status(ctx context.Context, o statusOptions) error {
+	if o.listen < 0 {
+		return withCode(exitUsage, fmt.Errorf("--listen %s: nothing is heard in less than no time\n  hint: --listen 5s", o.listen))
+	}
 	s, err := a.open()
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	snap, err := s.snapshot(ctx, false)
+	ears := &ears{}
+	switch {
+	case o.watch:
+		return a.watchStatus(ctx, s, ears, o)
+	case o.neighbours && o.listen == 0:
+		o.listen = neighboursListen
+	}
+	if o.listen > 0 {
+		if err := ears.listen(ctx, s, o.listen); err != nil {
+			return err
+		}
+	}
+	st, err := a.look(ctx, s, ears, o)
 	if err != nil {
 		return err
+	}
+	if o.json {
+		enc := json.NewEncoder(a.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(st)
+	}
+	a.printStatus(st)
+	return nil
+}
+
+// look tells how it is now.
+func (a *app) look(ctx context.Context, s *session, ears *ears, o statusOptions) (status, error) {
+	snap, err := s.snapshot(ctx, false)
+	if err != nil {
+		return status{}, err
 	}
 	owned, err := s.store.Owned()
 	if err != nil {
-		return err
+		return status{}, err
+	}
+	counters, err := s.kernel.Counters(ctx)
+	if err != nil {
+		return status{}, err
 	}
 	st := statusOf(snap, owned)
+	st.addFacts(snap, counters)
+	heard := ears.heard()
+	st.Alarms = alarms(st, heard)
+	if o.neighbours {
+		st.Neighbours = neighbours(st, snap, heard)
+	}
 	st.Leases = s.leases()
 	if st.LeftOver, err = broker.Left(ctx, s.kernel, brokerState{a, s}); err != nil {
-		return err
+		return status{}, err
 	}
 	st.Multicast, _ = keeper.Folder(s.store.Dir).ListGroups()
 	if left, err := s.store.Answer("left"); err == nil {
@@ -118,13 +179,7 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 			fmt.Fprintln(a.err, "drawbridge:", err)
 		}
 	}
-	if asJSON {
-		enc := json.NewEncoder(a.out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(st)
-	}
-	a.printStatus(st)
-	return nil
+	return st, nil
 }
 
 func statusOf(snap model.Snapshot, owned plan.Owned) status {
@@ -207,6 +262,9 @@ func (a *app) printStatus(st status) {
 	for _, left := range st.LeftOver {
 		fmt.Fprintf(a.out, "left over: %s; the next command that changes something takes it away\n", left)
 	}
+	for _, alarm := range st.Alarms {
+		fmt.Fprintln(a.out, "ALARM:", alarm)
+	}
 	if len(st.Bridges)+len(st.Machines) == 0 {
 		fmt.Fprintln(a.out, "no bridges and no machines here")
 		return
@@ -226,6 +284,9 @@ func (a *app) printStatus(st status) {
 				what += mark(true)
 			}
 			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", p.Name, what, p.State, arrow(p.Machine))
+			if p.Machine == "" {
+				p.print(w)
+			}
 		}
 	}
 	for _, l := range st.Leases {
@@ -235,10 +296,17 @@ func (a *app) printStatus(st status) {
 		fmt.Fprintf(w, "%s\t%s\n", g.Link, groupsWords(g))
 	}
 	for _, m := range st.Machines {
-		fmt.Fprintf(w, "%s\t%s\t%s\t\n", m.Name, vmmText(m.VMM, m.Accel), m.State)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", m.Name, vmmText(m.VMM, m.Accel), m.State, upFor(m.Uptime))
 		for _, n := range m.NICs {
 			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", n.Name, orDash(n.Link), n.MAC, joinPrefixes(n.Addresses))
+			n.print(w)
 		}
+	}
+	for i, n := range st.Neighbours {
+		if i == 0 {
+			fmt.Fprintln(w, "neighbours\t\t\t")
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", n.Address, n.Bridge, n.MAC, n.words())
 	}
 }
 

@@ -176,3 +176,16 @@ type Tunnel struct {
 	ID     uint32 `json:"id,omitempty"` // VNI or key
 	Port   uint16 `json:"port,omitempty"`
 }
+
+// Counters are what went by a link since it was made.
+type Counters struct {
+	ReceivedFrames uint64 `json:"received_frames"`
+	ReceivedBytes  uint64 `json:"received_bytes"`
+	SentFrames     uint64 `json:"sent_frames"`
+	SentBytes      uint64 `json:"sent_bytes"`
+}
+
+// FarEnd is the same, as who has the other end of the cable sees it.
+func (c Counters) FarEnd() Counters {
+	return Counters{c.SentFrames, c.SentBytes, c.ReceivedFrames, c.ReceivedBytes}
+}
