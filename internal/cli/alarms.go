@@ -201,7 +201,7 @@ func neighbours(st status, snap model.Snapshot, heard []sighted) []neighbourStat
 			ours[n.MAC] = true
 		}
 	}
-	var out []neighbourStatus
+	out := []neighbourStatus{}
 	note := func(n neighbourStatus) {
 		i := slices.IndexFunc(out, func(o neighbourStatus) bool {
 			return o.Address == n.Address && o.MAC == n.MAC && o.Bridge == n.Bridge

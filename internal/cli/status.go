@@ -302,10 +302,10 @@ func (a *app) printStatus(st status) {
 			n.print(w)
 		}
 	}
-	for i, n := range st.Neighbours {
-		if i == 0 {
-			fmt.Fprintln(w, "neighbours\t\t\t")
-		}
+	if st.Neighbours != nil {
+		fmt.Fprintf(w, "neighbours\t%d\t\t\n", len(st.Neighbours))
+	}
+	for _, n := range st.Neighbours {
 		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", n.Address, n.Bridge, n.MAC, n.words())
 	}
 }

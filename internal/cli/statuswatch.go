@@ -26,10 +26,11 @@ const statusEvery = 2 * time.Second
 func (a *app) watchStatus(ctx context.Context, s *session, e *ears, o statusOptions) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	done := make(chan error, 1)
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		const always = 10 * 365 * 24 * time.Hour
-		done <- e.listen(ctx, s, always)
+		_ = e.listen(ctx, s, always) // who may not listen still may look
 	}()
 	screen, ok := a.out.(*os.File)
 	onScreen := ok && isTerminal(screen) && !o.json

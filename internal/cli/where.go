@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -38,7 +39,7 @@ type usedAddress struct {
 const byGuest = "guest"
 
 func (u usedAddress) words() string {
-	s := u.Address.String() + " " + strings.Join(u.By, ", ")
+	s := u.Address.String() + ": " + strings.Join(u.By, ", ")
 	if u.SecondsAgo != nil {
 		s += " " + ago(*u.SecondsAgo)
 	}
@@ -121,14 +122,10 @@ var byOrder = map[string]int{byGuest: 0, model.SeenByDHCP: 1, model.SeenByARP: 2
 
 // print writes the facts below a row of the table, in its last column.
 func (f portFacts) print(w io.Writer) {
-	var seen []string
 	for _, u := range f.Used {
 		if !slices.Equal(u.By, []string{byGuest}) { // that is in the row already
-			seen = append(seen, u.words())
+			fmt.Fprintf(w, "\t\t\tseen %s\n", u.words())
 		}
-	}
-	if len(seen) > 0 {
-		fmt.Fprintf(w, "\t\t\tseen: %s\n", strings.Join(seen, "; "))
 	}
 	if f.Traffic != nil && f.Traffic.SentFrames+f.Traffic.ReceivedFrames > 0 {
 		fmt.Fprintf(w, "\t\t\tsent %s, received %s\n", bytesWord(f.Traffic.SentBytes), bytesWord(f.Traffic.ReceivedBytes))
@@ -171,7 +168,7 @@ func uptime(pid int) int {
 	}
 	// Behind the command, which is in brackets and may hold anything (proc(5)).
 	const started = 22 - 3
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	up := strings.Fields(string(now))
 	if len(fields) <= started || len(up) == 0 {
 		return 0

@@ -67,7 +67,7 @@ func TestWhoIsWhere(t *testing.T) {
 	if web.Uptime < 1 || nic.Traffic == nil || nic.Traffic.SentBytes != 1_234_000 || nic.Security != model.SecurityStrict {
 		t.Errorf("%+v %+v", web, nic.Traffic)
 	}
-	if len(nic.Used) != 2 || nic.Used[0].words() != "198.18.0.2 guest, dhcp, arp 5s ago" {
+	if len(nic.Used) != 2 || nic.Used[0].words() != "198.18.0.2: guest, dhcp, arp 5s ago" {
 		t.Errorf("%+v", nic.Used)
 	}
 	if len(st.Neighbours) != 1 || st.Neighbours[0].Address != ip("198.18.0.9") || st.Neighbours[0].words() != "neighbour table, arp 7s ago" {
@@ -76,7 +76,7 @@ func TestWhoIsWhere(t *testing.T) {
 	var out bytes.Buffer
 	a := &app{out: &out}
 	a.printStatus(st)
-	for _, want := range []string{"seen: 198.18.0.2 guest, dhcp, arp 5s ago; 198.18.0.7 arp 1h6m40s ago", "sent 1.23 MB, received 60 B", "dropped: another MAC address (3)", "up "} {
+	for _, want := range []string{"seen 198.18.0.2: guest, dhcp, arp 5s ago\n", "seen 198.18.0.7: arp 1h6m40s ago\n", "sent 1.23 MB, received 60 B", "dropped: another MAC address (3)", "up "} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}
