@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,5 +95,38 @@ func TestAutoconfigurationGoesOn(t *testing.T) {
 	a, b := model.Snapshot{Namespaces: []model.Namespace{was}}, model.Snapshot{Namespaces: []model.Namespace{is}}
 	if !a.Equal(b) {
 		t.Errorf("before\n%+v\nafter\n%+v", was.Routes, is.Routes)
+	}
+}
+
+// A second uplink with the same prefixes, whose routes are the first of their keys: they
+// stay, on the way there and back.
+func TestAStrangersRoutesStay(t *testing.T) {
+	start := pageHost()
+	ns := start.Here()
+	ns.Links = append(ns.Links, model.Link{Name: "eno1", Index: 3, Kind: model.Physical, MAC: "02:11:22:33:44:66", MTU: 1500, Up: true, Carrier: true})
+	var his []model.Route
+	for _, r := range ns.Routes {
+		r.NextHops = []model.NextHop{{Link: "eno1", Gateway: r.Gateway()}}
+		his = append(his, r)
+	}
+	ns.Routes = append(his, ns.Routes...)
+	start.Settle()
+	m, tx := site(t)
+	m.Kernel = fake.NewSnapshot(start)
+	tx.Kernel, tx.Machines = m, m.machines()
+	want := bridged()
+	want.Networks[0].Uplink = "eth0"
+	for _, wish := range []spec.Desired{want, {}} {
+		if err := tx.Run(context.Background(), planFor(t, m, tx.Store, wish)); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range his {
+			if !slices.ContainsFunc(m.here().Routes, func(x model.Route) bool { return model.SameRoute(x, r) }) {
+				t.Errorf("his route to %s is gone", r.Destination)
+			}
+		}
+	}
+	if !same(start, m.Snapshot()) {
+		t.Errorf("before %+v\nafter %+v", ns.Routes, m.here().Routes)
 	}
 }

@@ -192,3 +192,33 @@ func TestACopiedRouteMakesAdvertisementsRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestReplaceHitsStrangers: the trap of `ip route replace` beside a second uplink with the
+// same prefix. What loses its route is who came first.
+func TestReplaceHitsStrangers(t *testing.T) {
+	t.Parallel()
+	live := testnet.New(t)
+	memory := fake.New(*live.Look())
+	start := concat(cable2, cable("eth0"), ops(
+		model.AddAddresses{Link: "eth1", Addresses: []model.Address{address("198.18.0.50/24"), address("2001:db8::50/64", nodad)}},
+		model.AddAddresses{Link: "eth0", Addresses: []model.Address{first, six}},
+		model.CreateBridge{Name: "br0", MAC: "02:00:00:00:00:09"}))
+	for _, k := range []doer{memory, live} {
+		do(t, k, start...)
+	}
+	compare(t, "start", memory, live)
+	four, sixth := connectedRoute("198.18.0.0/24", "198.18.0.5", "br0"), connectedRoute("2001:db8::/64", "", "br0")
+	for _, r := range []model.Route{four, sixth} {
+		if err := memory.Replace(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, live, "ip route replace 198.18.0.0/24 dev br0 proto kernel scope link src 198.18.0.5")
+	run(t, live, "ip -6 route replace 2001:db8::/64 dev br0 proto kernel metric 256")
+	compare(t, "replaced", memory, live)
+	for _, r := range live.Look().RoutesOf("eth1") {
+		if r.Table == model.TableMain && (r.Destination == four.Destination || r.Destination == sixth.Destination) {
+			t.Errorf("the stranger still has %s: the trap is none", r.Destination)
+		}
+	}
+}

@@ -143,16 +143,6 @@ func TestRefusalIsTheModelsAndTheKernels(t *testing.T) {
 	}
 }
 
-func TestUnique(t *testing.T) {
-	r := func(link string) rawRoute {
-		return rawRoute{Route: model.Route{Table: 254, Destination: netip.MustParsePrefix("198.18.0.0/24"), NextHops: []model.NextHop{{Link: link}}}}
-	}
-	there := []rawRoute{r("eth1"), r("eth0"), r("br0")}
-	if isFirst(there, 1) || !isFirst(there, 0) || !hasStranger(there, 1, 2) || hasStranger(there[1:], 0, 1) {
-		t.Error("strangers are not told from ours")
-	}
-}
-
 // FuzzParse: bytes of any kind are refused or read, and nothing panics.
 func FuzzParse(f *testing.F) {
 	m, _ := encodeRoute(unix.RTM_NEWROUTE, 0, model.Route{Destination: netip.MustParsePrefix("198.18.9.0/24"),

@@ -40,18 +40,6 @@ import (
 // it is used where ours is the first, and else the new one is appended and the old one
 // deleted by its device.
 
-// move is one route on its way.
-type move struct {
-	old rawRoute
-	// fresh is the new route's message; nil when the new route is there already.
-	fresh []byte
-	// replace: one message does it all. Else the old one is deleted afterwards.
-	replace bool
-	// twin is an equal new route behind the old one (the connected one that the kernel
-	// made by itself), which would make REPLACE fail (EEXIST): it goes first.
-	twin []byte
-}
-
 // moveRoutes makes each route leave by to instead of from. All messages of a family
 // leave in one sendmsg.
 func (k *Kernel) moveRoutes(ctx context.Context, o model.MoveRoutes) error {
@@ -128,83 +116,54 @@ func keptByKernel(r model.Route) bool {
 
 // changesOf writes the messages that move routes of one family, in their order.
 func (k *Kernel) changesOf(there []rawRoute, wanted []model.Route, o model.MoveRoutes, from, to int) ([]routeChange, error) {
+	plain := make([]model.Route, len(there))
+	for i := range there {
+		plain[i] = there[i].Route
+	}
 	var out []routeChange
 	for _, r := range wanted {
 		if r.NextHopID != 0 {
 			continue // it follows its nexthop object
 		}
-		m, err := planMove(there, r, o, from, to, k.indexes())
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", describe(r), err)
-		}
-		send := func(typ, flags uint16, body []byte) {
-			if body != nil {
-				out = append(out, routeChange{newMessage(typ, flags).raw(body), describe(r)})
-			}
-		}
-		send(unix.RTM_DELROUTE, 0, m.twin)
-		if m.replace {
-			send(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, m.fresh)
+		move, done := model.PlanRouteMove(plain, r, o)
+		if done {
 			continue
 		}
-		send(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, m.fresh)
-		send(unix.RTM_DELROUTE, 0, m.old.body)
+		send := func(typ, flags uint16, body []byte) {
+			out = append(out, routeChange{newMessage(typ, flags).raw(body), describe(r)})
+		}
+		if move.Twin >= 0 {
+			send(unix.RTM_DELROUTE, 0, there[move.Twin].body)
+		}
+		if move.Add {
+			fresh, err := freshRoute(there, move, from, to, k.indexes())
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", describe(r), err)
+			}
+			if move.Replace {
+				send(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, fresh)
+				continue
+			}
+			send(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, fresh)
+		}
+		if move.Old >= 0 {
+			send(unix.RTM_DELROUTE, 0, there[move.Old].body)
+		}
 	}
 	return out, nil
 }
 
-// planMove decides how one route gets to its new link, from what is there now.
-func planMove(there []rawRoute, r model.Route, o model.MoveRoutes, from, to int, index func(string) (int, error)) (move, error) {
-	target := model.Moved([]model.Route{r}, o.From, o.To)[0]
-	arrived, i := findRoute(there, target), findRoute(there, r)
-	if i < 0 {
-		if arrived >= 0 {
-			return move{}, nil // done before
-		}
-		// It is gone from its old link (an undo, after the link was down): as it was noted.
-		m, err := encodeRoute(unix.RTM_NEWROUTE, 0, target, index)
-		if err != nil {
-			return move{}, err
-		}
-		return move{fresh: m.b[unix.SizeofNlMsghdr:]}, nil
+// freshRoute is the message of a moved route: the old one's with its devices exchanged, or
+// one made of what is known, where the old one is gone.
+func freshRoute(there []rawRoute, move model.RouteMove, from, to int, index func(string) (int, error)) ([]byte, error) {
+	if move.Old >= 0 {
+		return patchRoute(there[move.Old], move.Target, from, to)
 	}
-	m := move{old: there[i], replace: target.Metric == r.Metric && isFirst(there, i)}
-	if arrived >= 0 {
-		if !m.replace || !hasStranger(there, i, arrived) {
-			m.replace = false
-			return m, nil // behind the old one, and next in force
-		}
-		m.twin = there[arrived].body
+	m, err := encodeRoute(unix.RTM_NEWROUTE, 0, move.Target, index)
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	m.fresh, err = patchRoute(m.old, target, from, to)
-	return m, err
-}
-
-// isFirst tells whether a route is the one that NLM_F_REPLACE would replace.
-func isFirst(there []rawRoute, i int) bool {
-	for j := range i {
-		if model.SameRouteKey(there[j].Route, there[i].Route) && multipathable(there[j].Route) == multipathable(there[i].Route) {
-			return false
-		}
-	}
-	return true
-}
-
-// hasStranger tells whether a third route shares the key of two.
-func hasStranger(there []rawRoute, i, j int) bool {
-	for n := range there {
-		if n != i && n != j && model.SameRouteKey(there[n].Route, there[i].Route) {
-			return true
-		}
-	}
-	return false
-}
-
-// multipathable is rt6_qualify_for_ecmp: REPLACE keeps IPv6 routes that can be a leg
-// apart from those that cannot. IPv4 makes no difference.
-func multipathable(r model.Route) bool {
-	return !r.Is4() && r.Gateway().IsValid() && r.Protocol != "ra"
+	return m.b[unix.SizeofNlMsghdr:], nil
 }
 
 // patchRoute copies a route's message with its devices exchanged, so that attributes

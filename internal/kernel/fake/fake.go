@@ -5,7 +5,7 @@
 // model.Snapshot.Apply, the one simulation of the kernel. What that leaves out, because the
 // kernel does it in its own time or the wire brings it, is here: operational states that
 // come later than the change (linkwatch), duplicate address detection, router
-// advertisements. The contract suite of internal/kernel runs on this and on the real one.
+// advertisements; and the order of routes, by which NLM_F_REPLACE may hit a stranger's. The contract suite of internal/kernel runs on this and on the real one.
 // It imports model only.
 package fake
 
@@ -40,6 +40,8 @@ type Kernel struct {
 	// routes that the kernel itself has made of them.
 	routers []Advertisement
 	own     map[way]bool
+	// fib are the routes in the kernel's order: of those of one key the first is in force.
+	fib []model.Route
 }
 
 // New makes a kernel that has what ns has.
@@ -51,6 +53,7 @@ func New(ns model.Namespace) *Kernel {
 func NewSnapshot(s model.Snapshot) *Kernel {
 	k := &Kernel{snap: s.Clone(), shown: map[string]string{}, own: map[way]bool{}}
 	k.snap.Sort()
+	k.fib = slices.Clone(k.snap.Here().Routes)
 	return k
 }
 
@@ -151,7 +154,11 @@ func (k *Kernel) carryOutLocked(op model.Operation) (model.Made, error) {
 
 // carryOut does an operation, and what the kernel does over it.
 func (k *Kernel) carryOut(op model.Operation) error {
-	if err := k.alter(func() error { return k.snap.Apply(op) }); err != nil {
+	apply := func() error { return k.snap.Apply(op) }
+	if move, ok := op.(model.MoveRoutes); ok {
+		apply = func() error { return k.moveRoutes(move) }
+	}
+	if err := k.alter(apply); err != nil {
 		return err
 	}
 	switch op := op.(type) {

@@ -47,6 +47,7 @@ func (k *Kernel) alter(fn func() error) error {
 	k.watchLinks(links)
 	k.detectDuplicates(addresses)
 	k.forgetRouters()
+	k.followRoutes()
 	return nil
 }
 
