@@ -159,9 +159,9 @@ func listen(t *testing.T, host *testnet.Net, group string) *listener {
 	index := host.Look().Link("eth0").Index
 	var c *net.UDPConn
 	host.Inside(func() (err error) {
-		network, any := "udp6", net.IPv6unspecified
+		network, at := "udp6", net.IPv6unspecified
 		if netip.MustParseAddr(group).Is4() {
-			network, any = "udp4", net.IPv4zero
+			network, at = "udp4", net.IPv4zero
 		}
 		config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 			var err error
@@ -177,7 +177,7 @@ func listen(t *testing.T, host *testnet.Net, group string) *listener {
 				}
 			}), &err)
 		}}
-		p, err := config.ListenPacket(t.Context(), network, net.JoinHostPort(any.String(), strconv.Itoa(groupPort)))
+		p, err := config.ListenPacket(t.Context(), network, net.JoinHostPort(at.String(), strconv.Itoa(groupPort)))
 		if err != nil {
 			return err
 		}

@@ -80,22 +80,26 @@ func TestJournalsThatAreNotOurs(t *testing.T) {
 		"a step that it has not":   {content: lines[0] + `{"begin":4711}` + "\n", want: refused, says: "it tells of step 4711"},
 		"a step before the first":  {content: lines[0] + `{"begin":-1}` + "\n", want: refused, says: "it tells of step -1"},
 		"a symbolic link": {put: func(t *testing.T, path string) {
+			t.Helper()
 			target := filepath.Join(t.TempDir(), "elsewhere")
 			if err := errors.Join(os.WriteFile(target, []byte(whole), 0o600), os.Symlink(target, path)); err != nil {
 				t.Fatal(err)
 			}
 		}, want: refused, says: "symbolic link"},
 		"a pipe": {put: func(t *testing.T, path string) {
+			t.Helper()
 			if err := syscall.Mkfifo(path, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, want: refused, says: "not a regular file"},
 		"writable for others": {put: func(t *testing.T, path string) {
+			t.Helper()
 			if err := errors.Join(os.WriteFile(path, []byte(whole), 0o600), os.Chmod(path, 0o666)); err != nil {
 				t.Fatal(err)
 			}
 		}, want: refused, says: "others may write to it"},
 		"another user's": {put: func(t *testing.T, path string) {
+			t.Helper()
 			if os.Geteuid() != 0 {
 				t.Skip("needs root to give a file away")
 			}

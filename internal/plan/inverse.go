@@ -29,17 +29,7 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 	case model.DeleteLinks:
 		return recreateAll(ns, op)
 	case model.SetUp:
-		l := ns.Link(op.Link)
-		if l == nil || l.Up == op.Up {
-			return nil
-		}
-		undo := model.Operations{model.SetUp{Link: op.Link, Up: l.Up}}
-		// A link that goes down loses its IPv6 addresses (addrconf_ifdown), also those that it
-		// was given while it was down.
-		if six := addresses(ns.AddressesOf(op.Link), func(a model.Address) bool { return a.Prefix.Addr().Is6() && a.Origin != model.LinkLocal }); op.Up && len(six) > 0 {
-			undo = append(undo, model.AddAddresses{Link: op.Link, Addresses: six})
-		}
-		return undo
+		return inverseOfUp(op, ns)
 	case model.SetMaster:
 		if l := ns.Link(op.Link); l != nil && l.Master != op.Master {
 			return append(model.Operations{model.SetMaster{Link: op.Link, Master: l.Master}}, reisolate(l)...)
@@ -105,6 +95,20 @@ func inverseUnseen(op model.Operation) model.Operations {
 	default:
 		return nil
 	}
+}
+
+func inverseOfUp(op model.SetUp, ns *model.Namespace) model.Operations {
+	l := ns.Link(op.Link)
+	if l == nil || l.Up == op.Up {
+		return nil
+	}
+	undo := model.Operations{model.SetUp{Link: op.Link, Up: l.Up}}
+	// A link that goes down loses its IPv6 addresses (addrconf_ifdown), also those that it
+	// was given while it was down.
+	if six := addresses(ns.AddressesOf(op.Link), func(a model.Address) bool { return a.Prefix.Addr().Is6() && a.Origin != model.LinkLocal }); op.Up && len(six) > 0 {
+		undo = append(undo, model.AddAddresses{Link: op.Link, Addresses: six})
+	}
+	return undo
 }
 
 func inverseForMachine(op model.Operation, before *model.Snapshot) model.Operations {

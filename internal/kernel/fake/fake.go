@@ -89,7 +89,7 @@ func (k *Kernel) Snapshot() model.Snapshot {
 func (k *Kernel) Change(fn func(n *model.Namespace)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.alter(func() error {
+	_ = k.alter(func() error {
 		fn(k.snap.Here())
 		k.snap.Settle()
 		return nil

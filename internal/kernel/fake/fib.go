@@ -96,9 +96,9 @@ func (k *Kernel) deleteRoute(r model.Route) {
 	}
 }
 
-func (k *Kernel) substitute(old, new model.Route) {
+func (k *Kernel) substitute(old, fresh model.Route) {
 	if i := find(k.fib, old); i >= 0 {
-		k.fib[i] = new
+		k.fib[i] = fresh
 	}
 }
 

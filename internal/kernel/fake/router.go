@@ -51,7 +51,13 @@ func (k *Kernel) hear(ra Advertisement) bool {
 	if l == nil || !l.Up || !hears(ns, link) {
 		return false
 	}
-	return k.defaultRoute(ns, link, ra) && (!ra.Prefix.IsValid() || autoconfigure(ns, l, ra))
+	if !k.defaultRoute(ns, link, ra) {
+		return false
+	}
+	if ra.Prefix.IsValid() {
+		autoconfigure(ns, l, ra)
+	}
+	return true
 }
 
 // hears is ipv6_accept_ra.
@@ -97,7 +103,7 @@ func (k *Kernel) forgetRouters() {
 
 // autoconfigure adds or refreshes the address and the route of a prefix
 // (addrconf_prefix_rcv). A remaining lifetime is raised to what is advertised.
-func autoconfigure(ns *model.Namespace, l *model.Link, ra Advertisement) bool {
+func autoconfigure(ns *model.Namespace, l *model.Link, ra Advertisement) {
 	prefix := model.Route{Table: model.TableMain, Type: "unicast", Destination: ra.Prefix.Masked(), Protocol: "kernel", Scope: "global",
 		Metric: 256, Expires: ra.Valid, NextHops: []model.NextHop{{Link: l.Name}}}
 	if i := slices.IndexFunc(ns.Routes, func(r model.Route) bool { return model.SameRouteKey(r, prefix) && r.Link() == l.Name }); i >= 0 {
@@ -109,11 +115,10 @@ func autoconfigure(ns *model.Namespace, l *model.Link, ra Advertisement) bool {
 	address := slaacAddress(ra.Prefix, l)
 	if a := sameAddress(ns, l.Name, address); a != nil {
 		a.Lifetime = lifetime
-		return true
+		return
 	}
 	ns.Addresses = append(ns.Addresses, model.Address{Link: l.Name, Prefix: netip.PrefixFrom(address, ra.Prefix.Bits()), Scope: "global",
 		Origin: model.RA, Lifetime: lifetime, Flags: model.AddressFlags{ManageTemp: true}, Protocol: model.ProtocolRA})
-	return true
 }
 
 // slaacAddress is the prefix with the link's token, else with its EUI-64 (RFC 4291, appendix A).
