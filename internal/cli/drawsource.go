@@ -103,7 +103,7 @@ func (a *app) now(ctx context.Context, o drawOptions) (model.Snapshot, error) {
 		err = nil
 	}
 	if err == nil {
-		snap.Here().SourceNAT = s.sourceNAT(ctx)
+		s.askAround(ctx, snap.Here())
 	}
 	if snap.Unseen > 0 {
 		fmt.Fprintf(a.err, "note: %d processes and namespaces of others may not be looked at: as root, they are drawn too\n", snap.Unseen)
@@ -193,13 +193,4 @@ func (a *app) collect(ctx context.Context, host string, all bool) (model.Snapsho
 		return s, fmt.Errorf("%s: %w\n  hint: are ip and bridge (iproute2, 4.20 or later) installed there?", host, err)
 	}
 	return s, nil
-}
-
-// sourceNAT asks nft(8) and iptables-save(8) whom this host hides behind its own address;
-// without them, or without the rights, nothing is known.
-func (s *session) sourceNAT(ctx context.Context) []model.SourceNAT {
-	nft, _ := s.runInside(ctx, "nft", "-j", "list", "ruleset")
-	tables, _ := s.runInside(ctx, "iptables-save", "-t", "nat")
-	list, _ := iproute.SourceNAT(nft, tables)
-	return list
 }

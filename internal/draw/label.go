@@ -115,8 +115,14 @@ func segmentLabel(m *Metrics, s model.Segment) (name, rest string) {
 	if s.VLAN != 0 {
 		words = append(words, fmt.Sprintf("VLAN %d", s.VLAN))
 	}
-	if s.Gateway.IsValid() {
+	switch {
+	case s.Gateway.IsValid() && s.DHCP == s.Gateway:
+		words = append(words, "gateway and DHCP "+s.Gateway.String())
+	case s.Gateway.IsValid():
 		words = append(words, "gateway "+s.Gateway.String())
+	}
+	if s.DHCP.IsValid() && s.DHCP != s.Gateway {
+		words = append(words, "DHCP "+s.DHCP.String())
 	}
 	return "LAN", strings.Join(words, " · ")
 }

@@ -46,7 +46,7 @@ func Outline(f Frame) []OutlineLine {
 	}
 	for _, s := range f.Now.Segments {
 		if s.Kind != "cable" {
-			add(0, markSpace(s.Change)+describeSegment(model.Segment{Name: s.Name, Kind: s.Kind, Subnets: s.Subnets, Gateway: s.Gateway, Behind: s.Behind}))
+			add(0, markSpace(s.Change)+describeSegment(model.Segment{Name: s.Name, Kind: s.Kind, Subnets: s.Subnets, Gateway: s.Gateway, Behind: s.Behind, DHCP: s.DHCP}))
 			list(model.End{In: model.InSegment, ID: s.ID})
 		}
 	}

@@ -240,7 +240,9 @@ func partOf(words []string) string {
 		return partNft
 	case "iptables-save":
 		return partIptables
-	case partHostname, partSystem, partSysctl, partHolders, partMachines, partCollector, partEnd:
+	case "wg":
+		return partWireguard
+	case partLeases, partActive, partHostname, partSystem, partSysctl, partHolders, partMachines, partCollector, partEnd:
 		return program
 	}
 	return "?"

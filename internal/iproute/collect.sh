@@ -51,10 +51,19 @@ machines() {
 		name=$(tr '\0' '\n' < "/proc/$pid/cmdline" | sed -n '/^--\{0,1\}name$/{n;p;q}; /^--id$/{n;p;q}; s/^umid=//p') && [ -n "$name" ] && echo $pid $name
 	done 2>/dev/null
 }
-# nat: whom this host hides behind its own address; it may have neither program, and not the rights.
-nat() {
+# extras: what other programs know, where they are there and there are the rights: whom this host
+# hides behind its own address, the peers of tunnels, the active ports of teams, DHCP servers.
+extras() {
 	run nft -j list ruleset
 	run iptables-save -t nat
+	run wg show all endpoints
+	echo "### active"
+	for team in $(ip -br link show type team | cut -d ' ' -f 1); do
+		echo "$team $(teamnl "$team" getoption activeport)"
+	done 2>/dev/null
+	echo "### leases"
+	grep -hs -e '^ *fixed-address ' -e '^ *option dhcp-server-identifier ' -e '^ADDRESS=' -e '^SERVER_ADDRESS=' \
+		/var/lib/dhcp/dhclient*.leases /run/systemd/netif/leases/* /var/lib/NetworkManager/*.lease
 }
 echo "### collector"
 echo "### hostname"
@@ -63,7 +72,7 @@ echo "### os-release"
 cat /etc/os-release 2>/dev/null
 every
 sysctls
-nat
+extras
 h=$(holders)
 echo "$h"
 machines $(echo "$h" | sed 1d | cut -d ' ' -f 2 | sort -u)

@@ -60,11 +60,9 @@ func (n *namespace) read() (model.Namespace, []string, error) {
 		}
 	}
 	n.readText(&out)
-	nat, err := SourceNAT([]byte(n.text(partNft)), []byte(n.text(partIptables)))
-	if err != nil {
-		return out, nil, n.all(partNft)[0].wrong(err, 0)
+	if err := n.readExtras(&out); err != nil {
+		return out, nil, err
 	}
-	out.SourceNAT = nat
 	if len(n.all(partVLAN)) == 0 && slices.ContainsFunc(out.Links, func(l model.Link) bool { return l.Bridge != nil && l.Bridge.VLANFiltering }) {
 		lacks = append(lacks, "the VLANs that its bridge keeps apart ('"+partVLAN+"')")
 	}

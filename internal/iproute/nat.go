@@ -9,12 +9,6 @@ import (
 	"drawbridge/internal/model"
 )
 
-// The parts of a bundle that tell whom a host hides behind its own address.
-const (
-	partNft      = "nft -j list ruleset"
-	partIptables = "iptables-save -t nat"
-)
-
 // SourceNAT finds in the text of "nft -j list ruleset" and of "iptables-save -t nat" whom
 // a host hides behind its own address; either may be empty. What iptables keeps in
 // nf_tables is told by iptables-save alone: nft shows its targets as "xt".

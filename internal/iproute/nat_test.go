@@ -101,3 +101,44 @@ tap0 77 kvm
 		t.Errorf("the VM has another name: %v", w.Stacks)
 	}
 }
+
+// What wg, teamnl and the DHCP clients know is in the picture.
+func TestExtras(t *testing.T) {
+	n := model.Namespace{
+		Links: []model.Link{
+			{Name: "wg0", Kind: model.Wireguard}, {Name: "wg1", Kind: model.Wireguard}, {Name: "team0", Index: 2, Kind: model.Team},
+			{Name: "eth0", Index: 3, Kind: model.Physical, Master: "team0"}, {Name: "eth1", Index: 4, Kind: model.Physical, Master: "team0"},
+		},
+		Addresses: []model.Address{
+			{Link: "team0", Prefix: netip.MustParsePrefix("198.18.0.50/24"), Origin: model.DHCP},
+			{Link: "eth9", Prefix: netip.MustParsePrefix("198.18.9.9/24"), Origin: model.DHCP},
+		},
+	}
+	err := iproute.Extras{
+		Wireguard: []byte("wg0\tKEY=\t198.18.0.101:51820\nwg1\tKEY=\t[2001:db8::1]:1\nwg1\tKEY=\t(none)\nnone\tKEY=\t(none)\n"),
+		Active:    []byte("team0 4\nteam0\nteam9 4\nteam0 x\n"),
+		Leases: []byte("lease {\n  interface \"team0\";\n  fixed-address 198.18.0.50;\n  option dhcp-server-identifier 198.18.0.2;\n}\n" +
+			"# systemd-networkd\nADDRESS=198.18.9.9\nNETMASK=255.255.255.0\nSERVER_ADDRESS=198.18.9.1\n"),
+	}.Apply(&n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := n.Links[0]; l.Tunnel == nil || l.Tunnel.Remote != "198.18.0.101" || l.Tunnel.Peers != 1 {
+		t.Errorf("wg0: %+v", l.Tunnel)
+	}
+	if l := n.Links[1]; l.Tunnel == nil || l.Tunnel.Remote != "" || l.Tunnel.Peers != 2 {
+		t.Errorf("wg1: %+v", l.Tunnel)
+	}
+	if got := n.Links[2].ActivePort; got != "eth1" {
+		t.Errorf("the team's active port is %q", got)
+	}
+	for i, want := range []string{"198.18.0.2", "198.18.9.1"} {
+		if got := n.Addresses[i].Server.String(); got != want {
+			t.Errorf("%s was leased by %s, want %s", n.Addresses[i].Prefix, got, want)
+		}
+	}
+	w := model.Wire(model.Snapshot{Host: "host", Namespaces: []model.Namespace{n}})
+	if !w.Interface("host/eth0").Standby || w.Interface("host/eth1").Standby {
+		t.Error("the wrong port of the team stands by")
+	}
+}

@@ -38,7 +38,9 @@ type Address struct {
 	Origin    Origin       `json:"origin"`
 	Metric    uint32       `json:"metric,omitempty"` // IFA_RT_PRIORITY
 	// Protocol is IFA_PROTO: 0 unspecified, 1 kernel lo, 2 kernel RA, 3 kernel link-local.
-	Protocol uint8        `json:"protocol,omitempty"`
+	Protocol uint8 `json:"protocol,omitempty"`
+	// Server is the DHCP server that leased it, where that is known.
+	Server   netip.Addr   `json:"server,omitzero"`
 	Flags    AddressFlags `json:"flags,omitzero"`
 	Lifetime *Lifetime    `json:"lifetime,omitempty"`
 }

@@ -175,6 +175,8 @@ type Tunnel struct {
 	Remote string `json:"remote,omitempty"`
 	ID     uint32 `json:"id,omitempty"` // VNI or key
 	Port   uint16 `json:"port,omitempty"`
+	// Peers of a wireguard; Remote is that of the only one.
+	Peers int `json:"peers,omitempty"`
 }
 
 // Counters are what went by a link since it was made.

@@ -11,7 +11,7 @@ import (
 // Wire makes the wiring of a snapshot. Loopback devices are left out, and so is a
 // VM's half of a veth pair: it is drawn as the VM's NIC.
 func Wire(s Snapshot) Wiring {
-	b := wirer{s: &s, nics: map[Ref]nicOf{}, links: map[Ref]*Link{}, segments: map[string]bool{}, defaults: map[string]*Route{}, stacks: map[string]string{}, forwards: map[string]bool{}, nat: map[string][]SourceNAT{}, w: Wiring{Version: WiringVersion}}
+	b := wirer{s: &s, nics: map[Ref]nicOf{}, links: map[Ref]*Link{}, segments: map[string]bool{}, defaults: map[string]*Route{}, stacks: map[string]string{}, servers: map[string]netip.Addr{}, forwards: map[string]bool{}, nat: map[string][]SourceNAT{}, w: Wiring{Version: WiringVersion}}
 	for i := range s.Namespaces {
 		ns := &s.Namespaces[i]
 		for j := range ns.Links {
@@ -46,6 +46,7 @@ type wirer struct {
 	forwards map[string]bool        // of each stack
 	nat      map[string][]SourceNAT // of each stack
 	stacks   map[string]string      // id by the namespace's name
+	servers  map[string]netip.Addr  // DHCP's, by the interface's id
 	// machines are the snapshot's, and those that are only known as holders of a tap.
 	machines []Machine
 }
@@ -179,7 +180,13 @@ func (b *wirer) addLinks(ns *Namespace, first bool) {
 		}
 		itf.HolderUnknown = b.heldByNobodyKnown(ns, l)
 		misplaced := l.Master != "" && itf.HostEnd.In != InStack
-		itf.Addresses = wiredAddresses(ns.AddressesOf(l.Name), misplaced)
+		addresses := ns.AddressesOf(l.Name)
+		itf.Addresses = wiredAddresses(addresses, misplaced)
+		for _, a := range addresses {
+			if a.Server.IsValid() {
+				b.servers[itf.ID] = a.Server
+			}
+		}
 		b.w.Interfaces = append(b.w.Interfaces, itf)
 	}
 }
@@ -374,6 +381,8 @@ func detailOf(l *Link) string {
 	switch {
 	case l.VLAN != nil:
 		return fmt.Sprintf("VLAN %d", l.VLAN.ID)
+	case l.Tunnel != nil && l.Tunnel.Peers > 1:
+		return fmt.Sprintf("%s, %d peers", l.Kind, l.Tunnel.Peers)
 	case l.Tunnel != nil && l.Tunnel.ID != 0:
 		return fmt.Sprintf("%s %d", l.Kind, l.Tunnel.ID)
 	case l.Mode != "":
@@ -393,6 +402,7 @@ func (b *wirer) nameSegments() {
 	type known struct {
 		subnets []netip.Prefix
 		gateway netip.Addr
+		dhcp    netip.Addr
 	}
 	domain := b.domains()
 	names := map[string]*known{}
@@ -411,6 +421,9 @@ func (b *wirer) nameSegments() {
 				k.subnets = append(k.subnets, a.Address.Masked())
 			}
 		}
+		if d := b.servers[itf.ID]; d.IsValid() {
+			k.dhcp = d
+		}
 		if gw := b.gatewayBy(itf); gw.IsValid() && !k.gateway.IsValid() {
 			k.gateway = gw
 		}
@@ -418,7 +431,7 @@ func (b *wirer) nameSegments() {
 	for i := range b.w.Segments {
 		seg := &b.w.Segments[i]
 		if k := names[domain(seg.ID)]; k != nil {
-			seg.Subnets, seg.Gateway = slices.Clone(k.subnets), k.gateway
+			seg.Subnets, seg.Gateway, seg.DHCP = slices.Clone(k.subnets), k.gateway, k.dhcp
 		}
 		if seg.Kind == "lan" && len(seg.Subnets) > 0 {
 			seg.Name = seg.Subnets[0].String()

@@ -47,7 +47,9 @@ type Segment struct {
 	Stack   string         `json:"stack,omitempty"`
 	Subnets []netip.Prefix `json:"subnets,omitempty"`
 	Gateway netip.Addr     `json:"gateway,omitzero"`
-	VLAN    uint16         `json:"vlan,omitempty"`
+	// DHCP is the server that an address in it was leased by.
+	DHCP netip.Addr `json:"dhcp,omitzero"`
+	VLAN uint16     `json:"vlan,omitempty"`
 	// Behind tells how a bridge's segment with no gateway of its own reaches further by the
 	// stack: nat (with the stack's address), routed, or "" where it does not.
 	Behind string `json:"behind,omitempty"`

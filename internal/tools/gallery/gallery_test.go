@@ -57,6 +57,15 @@ func TestGallery(t *testing.T) {
 // TestNoFlaws measures on every host, as it is and with all groups open, that labels do
 // not touch each other, plates, ends, lines or the sides of boxes.
 func TestNoFlaws(t *testing.T) {
+	frames, err := steps(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range append(draw.Scenes(draw.Options{}, frames[1:]...), draw.Draw(draw.Options{}, frames[0])) {
+		for _, flaw := range geometry.Flaws(s) {
+			t.Errorf("%s: %s", s.Title, flaw)
+		}
+	}
 	for _, h := range hosts {
 		f, err := h.frame(dir)
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 	"drawbridge/internal/draw"
 	"drawbridge/internal/draw/png"
 	"drawbridge/internal/draw/svg"
+	"drawbridge/internal/draw/walkthrough"
 	"drawbridge/internal/iproute"
 	"drawbridge/internal/model"
 )
@@ -45,18 +46,54 @@ func run(dir string) error {
 // render makes all files of the gallery, by their names.
 func render(dir string) (map[string][]byte, error) {
 	files := map[string][]byte{"README.md": page()}
+	add := func(name string, s *draw.Scene) (err error) {
+		files[name+".svg"] = svg.Render(s, svg.Options{})
+		files[name+".png"], err = png.Render(s, png.Options{Scale: 1})
+		return err
+	}
+	frames, err := steps(dir)
+	if err != nil {
+		return nil, err
+	}
+	scenes := append([]*draw.Scene{draw.Draw(draw.Options{}, frames[0])}, draw.Scenes(draw.Options{}, frames[1:]...)...)
+	for n, s := range walkthrough.States() {
+		if err := add(s.Name, scenes[n]); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
 	for _, h := range hosts {
 		f, err := h.frame(dir)
 		if err != nil {
 			return nil, err
 		}
-		scene := draw.Draw(h.options(), f)
-		files[h.name+".svg"] = svg.Render(scene, svg.Options{})
-		if files[h.name+".png"], err = png.Render(scene, png.Options{Scale: 1}); err != nil {
+		if err := add(h.name, draw.Draw(h.options(), f)); err != nil {
 			return nil, fmt.Errorf("%s: %w", h.name, err)
 		}
 	}
 	return files, nil
+}
+
+// steps are the frames of the walkthrough: the legend, and six states of one host, which
+// follow each other.
+func steps(dir string) ([]draw.Frame, error) {
+	var frames []draw.Frame
+	var before *model.Wiring
+	for n, state := range walkthrough.States() {
+		s, err := load(filepath.Join(dir, "bundles", fmt.Sprintf("walkthrough-%d.json", max(n, 1))))
+		if err != nil {
+			return nil, err
+		}
+		f := draw.Frame{Title: state.Title, Subtitle: state.Subtitle, Now: model.Wire(s), Legend: state.Legend}
+		if !state.Legend {
+			now := f.Now
+			if before != nil {
+				f.Before, f.Now = before, model.Compare(*before, now)
+			}
+			before = &now
+		}
+		frames = append(frames, f)
+	}
+	return frames, nil
 }
 
 func (h host) options() draw.Options { return draw.Options{Expand: h.expand} }
@@ -81,6 +118,10 @@ func (h host) snapshot(dir string) (model.Snapshot, error) {
 	if err != nil {
 		return model.Snapshot{}, err
 	}
+	return load(path)
+}
+
+func load(path string) (model.Snapshot, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return model.Snapshot{}, err
@@ -125,8 +166,13 @@ what ` + "`drawbridge draw --all-namespaces --format json`" + ` saved there wher
 The pictures are SVG, light or dark as you prefer; beside each is a PNG of the same name.
 
 `)
+	fmt.Fprintf(&b, "- [%s](#%s)\n", theSteps, anchor(theSteps))
 	for _, h := range hosts {
 		fmt.Fprintf(&b, "- [%s](#%s)\n", h.title, anchor(h.title))
+	}
+	fmt.Fprintf(&b, "\n## %s\n\n*Captured in a lab, a host in namespaces with a User-Mode Linux as its VM, by [capture/walkthrough.sh](capture/walkthrough.sh).*\n", theSteps)
+	for _, s := range walkthrough.States() {
+		fmt.Fprintf(&b, "\n![%s](%s.svg)\n", s.Title, s.Name)
 	}
 	for _, h := range hosts {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n![%s](%s.svg)\n\n", h.title, h.text, h.title, h.name)
@@ -134,6 +180,9 @@ The pictures are SVG, light or dark as you prefer; beside each is a PNG of the s
 	}
 	return b.Bytes()
 }
+
+// theSteps is the heading of the walkthrough.
+const theSteps = "A VM becomes a host of the LAN, in seven states"
 
 func (h host) from() string {
 	if h.source != "" {
