@@ -149,3 +149,31 @@ func BenchmarkScene1000Ports(b *testing.B) {
 		})
 	}
 }
+
+// manyBridges is a host that nothing can be folded of: each tap is on a bridge of its own.
+func manyBridges(n int) *hostBuilder {
+	b := newHost("host")
+	for i := range n {
+		br, tap := fmt.Sprintf("br%d", i), fmt.Sprintf("tap%d", i)
+		b.link(bridgeLink(br), fmt.Sprintf("198.19.%d.%d/30", i/64, i%64*4+1)).link(tapLink(tap, br)).vm(fmt.Sprintf("vm%d", i), "qemu", tap)
+	}
+	return b
+}
+
+// A host with 300 bridges is long, but no wider than a page.
+func TestManyBridges(t *testing.T) {
+	s := draw.Draw(draw.Options{}, frameOf("300 bridges", manyBridges(300)))
+	if most := draw.Pixels().MaxWidth; s.Width > most {
+		t.Errorf("%.0f pixels wide, more than %.0f", s.Width, most)
+	}
+	for _, flaw := range geometry.Flaws(s) {
+		t.Error(flaw)
+	}
+}
+
+func BenchmarkScene1000Bridges(b *testing.B) {
+	w := model.Wire(manyBridges(1000).s)
+	for b.Loop() {
+		draw.Draw(draw.Options{}, draw.Frame{Now: w})
+	}
+}

@@ -26,8 +26,8 @@ const mostAround = 3
 // picture may be.
 func (g *graph) split(b *box) {
 	limit := g.o.MaxWidth - 2*g.m.Margin
-	whole := g.besides(b.ifaces, nil)
-	if b.w = g.columnsWidth(b.ifaces); b.w <= limit && (whole.width(b.w, g) <= limit || g.around(b, limit) <= mostAround) {
+	whole := g.besides(b.ifaces, 0, len(b.ifaces), firstsOf(b.ifaces))
+	if b.w = g.columnsWidth(b.ifaces); b.w <= limit && (whole.width(b.w, g) <= limit || whole.around(b.w, limit, g) <= mostAround) {
 		b.parts = []*part{g.newPart(b, b.ifaces)}
 		return
 	}
@@ -45,7 +45,7 @@ const partCost, wrapCost, emptyCost = 3.0, 2.0, 0.5
 // breaks says after how many of a box's columns each part ends, so that the cost is least
 // with no part wider than the limit, but where one column alone is.
 func (g *graph) breaks(list []*iface, limit float64) []int {
-	wraps := wrapsAfter(list)
+	wraps, firsts := wrapsAfter(list), firstsOf(list)
 	cost, from := make([]float64, len(list)+1), make([]int, len(list)+1)
 	for to := range list {
 		cost[to+1] = math.Inf(1)
@@ -53,7 +53,7 @@ func (g *graph) breaks(list []*iface, limit float64) []int {
 	for at := range list {
 		for to := at + 1; to <= len(list); to++ {
 			part := list[at:to]
-			width := g.besides(part, list[:at]).width(g.columnsWidth(part), g)
+			width := g.besides(list, at, to, firsts).width(g.columnsWidth(part), g)
 			if to > at+1 && width > limit {
 				break
 			}
@@ -116,12 +116,14 @@ func (c company) width(columns float64, g *graph) float64 {
 	return columns
 }
 
-// besides are those of some columns that are not beside the columns before them already.
-func (g *graph) besides(list, before []*iface) company {
+// besides are those of some columns of a list, from one to before another, that are not
+// beside the columns before them already; firsts tells for each the first that it is beside.
+func (g *graph) besides(list []*iface, from, to int, firsts map[*box]int) company {
 	var c company
-	for _, i := range list {
+	for n, i := range list[from:to] {
+		own := len(c.boxes) // of this column
 		for _, o := range i.peers {
-			if !o.box.numbered && !slices.Contains(c.boxes, o.box) && !slices.ContainsFunc(before, func(b *iface) bool { return o.box.cabledTo(b) }) {
+			if first, beside := firsts[o.box]; beside && first == from+n && !slices.Contains(c.boxes[own:], o.box) {
 				c.boxes = append(c.boxes, o.box)
 			}
 		}
@@ -129,15 +131,25 @@ func (g *graph) besides(list, before []*iface) company {
 	return c
 }
 
-func (b *box) cabledTo(i *iface) bool {
-	return slices.ContainsFunc(i.peers, func(o *iface) bool { return o.box == b })
+// firstsOf are the boxes that are yet to be placed and are cabled to the columns, each with
+// the first that it is cabled to.
+func firstsOf(list []*iface) map[*box]int {
+	firsts := map[*box]int{}
+	for n, i := range list {
+		for _, o := range i.peers {
+			if _, seen := firsts[o.box]; !seen && !o.box.numbered {
+				firsts[o.box] = n
+			}
+		}
+	}
+	return firsts
 }
 
-// around is the number of boxes cabled to a box that have no room beside it.
-func (g *graph) around(b *box, limit float64) int {
-	x, n := b.w, 0
-	for _, o := range g.besides(b.ifaces, nil).boxes {
-		if x += g.m.BoxGap + o.natural; x > limit {
+// around is the number of those that have no room beside the columns.
+func (c company) around(columns, limit float64, g *graph) int {
+	n := 0
+	for _, b := range c.boxes {
+		if columns += g.m.BoxGap + b.natural; columns > limit {
 			n++
 		}
 	}

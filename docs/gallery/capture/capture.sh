@@ -68,11 +68,13 @@ capture() {
 		-drive "file=$work/in.tar,if=virtio,format=raw,readonly=on" \
 		-drive "file=$work/out.tar,if=virtio,format=raw" \
 		$(nics "${count:-1}") </dev/null >"$work/console" 2>&1 || true
-	if ! tar -C "$bundles" -xf "$work/out.tar" 2>/dev/null; then
+	# An image that nothing was written to is an empty archive.
+	if ! tar -tf "$work/out.tar" 2>/dev/null | grep -q "/$host" || ! tar -C "$bundles" -xf "$work/out.tar"; then
 		tail -n 30 "$work/console"
 		echo "$host: nothing was captured; $work/console has the whole console" >&2
 		return 1
 	fi
+	find "$bundles" -name "$host.*" ! -newer "$work/in.tar" -delete # of another kind, of a time before
 	echo "$host: captured"
 	[ -n "${GALLERY_KEEP:-}" ] || rm -rf "$work"
 }
