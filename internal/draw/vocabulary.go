@@ -26,12 +26,16 @@ var Vocabulary = []Sign{
 	{Looks: "a rounded box, blue", Means: "the stack of a container, a pod or a network namespace", Word: "container, namespace", sample: boxOf(NamespaceBox)},
 	{Looks: `the band "IP stack" in a box`, Means: "where host ends are that have the stack's addresses beside them"},
 	{Looks: "a dotted frame in the band", Means: "a VRF: a stack inside the stack"},
+	{Looks: `a plate "router" in the band`, Means: "the stack routes between the host ends that its lines lead to; NAT: it hides some behind an address of its own", Word: "routes between", sample: routerSign},
+	{Looks: `"continued" beside a box's name`, Means: "the box is wider than the picture and goes on here; what has ends in both parts wraps at the left"},
 	{Looks: "a pipe with a name plate", Means: "an interface: its host end above, its wire end below", Word: "interface", sample: plateOf(false)},
 	{Looks: "● a filled end", Means: "it is plugged in", Word: "plugged in", sample: endOf(Plugged)},
 	{Looks: `○ a hollow end, "dangles"`, Means: "it is plugged into nothing: no carrier", Word: "dangles", Said: "dangles", sample: endOf(Dangling)},
 	{Looks: "a thick bus below the boxes, green", Means: "a LAN, with its subnets and its gateway", Word: "LAN", sample: lineOf(LANBus, -1)},
 	{Looks: "a thick bus inside a box, in a colour of its own", Means: "the virtual LAN of a bridge; the ends on it are its ports", Word: "virtual LAN of a bridge", sample: lineOf(BridgeBus, 0)},
 	{Looks: "a thin line", Means: "a cable: tap to VM, veth to veth", Word: "cable", sample: lineOf(Cable, -1)},
+	{Looks: "a dotted line", Means: "a tunnel between two interfaces that are both drawn", Word: "tunnel", sample: lineOf(Tunneled, -1)},
+	{Looks: `"behind NAT", "routed" beside a bridge's name`, Means: "how its LAN reaches further by the stack", Said: "behind NAT"},
 	{Looks: `"elsewhere"`, Means: "the other end is in a namespace that is not drawn", Said: "elsewhere"},
 	{Looks: `"holder unknown"`, Means: "the other end is at a process that may not be looked at", Said: "holder unknown"},
 	{Looks: `"VLAN 10 untagged, 20-22 tagged"`, Means: "what a port of a VLAN-aware bridge lets through"},
@@ -65,6 +69,12 @@ func plateOf(dashed bool) sample {
 		h := g.m.Line * 2 * g.m.Middle
 		return []Part{Box{X: x, Y: y - h/2, W: w, H: h, Style: PlateBox, Dashed: dashed}, l}, w
 	}
+}
+
+func routerSign(g *graph, x, y float64) ([]Part, float64) {
+	l := g.label(x+g.m.PlatePad, y, RouterText, "router")
+	w := l.W + 2*g.m.PlatePad
+	return []Part{Box{X: x, Y: y - g.m.RouterBox/2, W: w, H: g.m.RouterBox, Style: RouterBox}, l}, w
 }
 
 func endOf(s Style) sample {
