@@ -42,13 +42,19 @@ func (e Extras) Apply(n *model.Namespace) error {
 	return err
 }
 
-// wireguard notes the peers' endpoints: "wg0<TAB>KEY<TAB>198.18.0.9:51820", or "(none)".
+// wireguard notes the peers' endpoints: "wg0<TAB>KEY<TAB>198.18.0.9:51820", or "(none)"; wg
+// leaves the name out where it is that of the line before.
 func wireguard(n *model.Namespace, text string) {
+	name := ""
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
+		if len(f) == 2 && name != "" {
+			f = append([]string{name}, f...)
+		}
 		if len(f) != 3 {
 			continue
 		}
+		name = f[0]
 		l := n.Link(f[0])
 		if l == nil || l.Kind != model.Wireguard {
 			continue

@@ -115,7 +115,7 @@ func TestExtras(t *testing.T) {
 		},
 	}
 	err := iproute.Extras{
-		Wireguard: []byte("wg0\tKEY=\t198.18.0.101:51820\nwg1\tKEY=\t[2001:db8::1]:1\nwg1\tKEY=\t(none)\nnone\tKEY=\t(none)\n"),
+		Wireguard: []byte("wg0\tKEY=\t198.18.0.101:51820\nwg1\tKEY=\t[2001:db8::1]:1\nKEY=\t(none)\nnone\tKEY=\t(none)\n"),
 		Active:    []byte("team0 4\nteam0\nteam9 4\nteam0 x\n"),
 		Leases: []byte("lease {\n  interface \"team0\";\n  fixed-address 198.18.0.50;\n  option dhcp-server-identifier 198.18.0.2;\n}\n" +
 			"# systemd-networkd\nADDRESS=198.18.9.9\nNETMASK=255.255.255.0\nSERVER_ADDRESS=198.18.9.1\n"),
