@@ -8,7 +8,12 @@ ip link add lxcbr0 type bridge
 ip link set lxcbr0 up
 ip addr add 198.19.3.1/24 dev lxcbr0
 nft -f - <<END
-table ip lxc { chain postrouting { type nat hook postrouting priority srcnat; ip saddr 198.19.3.0/24 ip daddr != 198.19.3.0/24 masquerade } }
+table ip lxc {
+	chain postrouting {
+		type nat hook postrouting priority srcnat;
+		ip saddr 198.19.3.0/24 ip daddr != 198.19.3.0/24 masquerade
+	}
+}
 END
 box() { # NAME then the lines of its network
 	mkdir -p "/var/lib/lxc/$1/rootfs/bin" "/var/lib/lxc/$1/rootfs/dev" "/var/lib/lxc/$1/rootfs/proc" "/var/lib/lxc/$1/rootfs/sys"

@@ -9,8 +9,8 @@ ip link set team0 up
 ip link add br0 type bridge
 ip link set team0 master br0
 ip link set br0 up
-dhclient -1 br0
-
+ip addr add 198.18.0.12/24 dev br0
+ip route add default via 198.18.0.1
 tap tap0 br0
 vm web tap0 52:54:00:00:00:01
 ip link add bond1 type bond mode 802.3ad miimon 100
