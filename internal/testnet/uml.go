@@ -26,7 +26,7 @@ const (
 	// umlModules is where Debian's user-mode-linux has them, a folder for each release.
 	umlModules = "/usr/lib/uml/modules"
 	// umlTime bounds a run: the kernel boots in some two seconds, and is a slow one.
-	umlTime = 3 * time.Minute
+	umlTime = 6 * time.Minute
 	// umlEnd is the line that tells the tests' exit code.
 	umlEnd = "drawbridge-uml: exit code"
 )
