@@ -15,7 +15,7 @@ import (
 )
 
 // managedLength is how long a manager is probed: some wait for duplicate address detection.
-const managedLength = "6s"
+const managedLength = "5s"
 
 // labUplink is what the lab's host has: internal/lab's topology.
 var labUplink = booted.Uplink{
