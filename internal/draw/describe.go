@@ -9,7 +9,9 @@ import (
 
 // Describe tells a wiring in sentences, for a reader who cannot see the picture.
 // Of more than a few dozen interfaces it tells the number.
-func Describe(w model.Wiring) string {
+func Describe(w model.Wiring) string { return describe(model.NewIndex(&w)) }
+
+func describe(w *model.Index) string {
 	const most = 40
 	var parts []string
 	for n, s := range w.Stacks {
@@ -24,7 +26,7 @@ func Describe(w model.Wiring) string {
 			parts = append(parts, fmt.Sprintf("And %d more interfaces.", len(w.Interfaces)-n))
 			break
 		}
-		parts = append(parts, describeInterface(&w, i)+".")
+		parts = append(parts, describeInterface(w, i)+".")
 	}
 	return Clean(strings.Join(parts, " "))
 }
@@ -54,7 +56,7 @@ func describeSegment(s model.Segment) string {
 
 // describeInterface tells an interface: "eth0: host end in the bridge br0, wire end on
 // the LAN 198.18.0.0/24; 198.18.0.5/24".
-func describeInterface(w *model.Wiring, i model.Interface) string {
+func describeInterface(w *model.Index, i model.Interface) string {
 	text := fmt.Sprintf("%s: host end %s, wire end %s", i.Name, describeEnd(w, i, i.HostEnd), describeEnd(w, i, i.WireEnd))
 	for n, a := range i.TellingAddresses() {
 		sep := ", "
@@ -73,7 +75,7 @@ func describeInterface(w *model.Wiring, i model.Interface) string {
 }
 
 // describeEnd tells what an end of an interface is in.
-func describeEnd(w *model.Wiring, self model.Interface, e model.End) string {
+func describeEnd(w *model.Index, self model.Interface, e model.End) string {
 	switch e.In {
 	case model.InStack:
 		if s := w.Stack(e.ID); s != nil {
@@ -104,9 +106,9 @@ func describeEnd(w *model.Wiring, self model.Interface, e model.End) string {
 }
 
 // otherEnd tells where a cable leads: " to eth1 of web".
-func otherEnd(w *model.Wiring, self model.Interface, e model.End) string {
-	for _, i := range w.Interfaces {
-		if i.WireEnd == e && i.ID != self.ID {
+func otherEnd(w *model.Index, self model.Interface, e model.End) string {
+	for _, i := range w.WireEnds(e) {
+		if i.ID != self.ID {
 			if s := w.Stack(i.Stack); s != nil {
 				return " to " + i.Name + " of " + s.Name
 			}

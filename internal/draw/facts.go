@@ -12,7 +12,7 @@ type Fact struct{ Name, Value string }
 
 // Facts are all facts of an interface in words, for details beside a picture and for
 // those who cannot see it. Names and values are clean (see [Clean]).
-func Facts(w *model.Wiring, i model.Interface) []Fact {
+func Facts(w *model.Index, i model.Interface) []Fact {
 	var out []Fact
 	add := func(name, value string) {
 		if value != "" {

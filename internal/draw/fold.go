@@ -23,6 +23,7 @@ const openAsColumns = 24
 type view struct {
 	Frame
 	w, before model.Wiring
+	index     *model.Index          // of Now
 	groups    map[string]*portGroup // by the id of the interface that stands for it
 	peers     map[string]peer       // at the other end of a cable, by interface id
 }

@@ -25,13 +25,14 @@ func Outline(f Frame) []OutlineLine {
 			add(0, s)
 		}
 	}
+	x := model.NewIndex(&f.Now)
 	at := map[model.End][]model.Interface{}
 	for _, itf := range f.Now.Interfaces {
 		at[itf.HostEnd] = append(at[itf.HostEnd], itf)
 	}
 	list := func(e model.End) {
 		for _, itf := range at[e] {
-			add(1, markSpace(itf.Change)+itf.Name+":", "wire end "+describeEnd(&f.Now, itf, itf.WireEnd))
+			add(1, markSpace(itf.Change)+itf.Name+":", "wire end "+describeEnd(x, itf, itf.WireEnd))
 			for _, a := range itf.TellingAddresses() {
 				add(2, strings.TrimSpace(markSpace(a.Change)+a.Address.String()+" "+addressNote(a)))
 			}

@@ -8,7 +8,8 @@ import (
 
 // scene draws one view at the places that all views share.
 func (g *graph) scene(v *view) *Scene {
-	s := &Scene{Rows: len(g.rows), Width: g.width, Height: g.height, Title: Clean(v.Title), Desc: Describe(v.Now)}
+	v.index = model.NewIndex(&v.Now)
+	s := &Scene{Rows: len(g.rows), Width: g.width, Height: g.height, Title: Clean(v.Title), Desc: describe(v.index)}
 	if s.Title == "" && len(v.w.Stacks) > 0 {
 		s.Title = "The network of " + Clean(v.w.Stacks[0].Name)
 	}

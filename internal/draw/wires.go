@@ -78,7 +78,7 @@ func (g *graph) interfaceGroup(v *view, i *iface, itf model.Interface, legend bo
 	top, bottom, wire := g.ends(i, itf)
 	gone := itf.Change == model.Removed
 	tone := g.toneOf(itf)
-	grp := Group{ID: "interface:" + itf.ID, Title: Clean(describeInterface(&v.Now, itf)), Change: itf.Change}
+	grp := Group{ID: "interface:" + itf.ID, Title: Clean(describeInterface(v.index, itf)), Change: itf.Change}
 	plate := r.plates[len(r.plates)-1]
 	if i.plateRow <= len(r.plates) {
 		plate = r.plates[i.plateRow-1]

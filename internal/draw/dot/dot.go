@@ -14,7 +14,7 @@ import (
 
 // Render writes the graph.
 func Render(title string, w model.Wiring) []byte {
-	p := &printer{ids: map[string]string{}}
+	p := &printer{x: model.NewIndex(&w), ids: map[string]string{}}
 	p.b.WriteString("graph drawbridge {\n")
 	p.b.WriteString("  graph [rankdir=TB, fontname=\"DejaVu Sans\", charset=\"UTF-8\", newrank=true, compound=true];\n")
 	p.b.WriteString("  node [shape=box, style=rounded, fontname=\"DejaVu Sans\", fontsize=11];\n  edge [penwidth=2];\n")
@@ -32,11 +32,11 @@ func Render(title string, w model.Wiring) []byte {
 	}
 	for _, s := range w.Stacks {
 		if s.Parent == "" {
-			p.stack(w, s, "  ")
+			p.stack(s, "  ")
 		}
 	}
 	for _, s := range w.Segments {
-		if w.Stack(s.Stack) == nil && s.Kind != "cable" {
+		if p.x.Stack(s.Stack) == nil && s.Kind != "cable" {
 			p.segment(s, "  ")
 		}
 	}
@@ -47,32 +47,29 @@ func Render(title string, w model.Wiring) []byte {
 
 type printer struct {
 	b   strings.Builder
+	x   *model.Index
 	ids map[string]string
 }
 
-func (p *printer) stack(w model.Wiring, s model.Stack, in string) {
+func (p *printer) stack(s model.Stack, in string) {
 	id := p.ids["stack "+s.ID]
 	fmt.Fprintf(&p.b, "%ssubgraph cluster_%s {\n%s  label=%s; style=rounded;%s\n", in, id, in, quote(draw.Mark(s.Change)+draw.StackName(s)), colour(s.Change, " color=%s;"))
 	fmt.Fprintf(&p.b, "%s  %s [label=\"IP stack\", shape=plaintext];\n", in, id)
-	for _, i := range w.Interfaces {
-		if i.Stack == s.ID {
-			p.iface(&w, i, in+"  ")
+	for _, i := range p.x.InterfacesOf(s.ID) {
+		p.iface(*i, in+"  ")
+	}
+	for _, seg := range p.x.SegmentsIn(s.ID) {
+		if seg.Kind != "cable" {
+			p.segment(*seg, in+"  ")
 		}
 	}
-	for _, seg := range w.Segments {
-		if seg.Stack == s.ID && seg.Kind != "cable" {
-			p.segment(seg, in+"  ")
-		}
-	}
-	for _, child := range w.Stacks {
-		if child.Parent == s.ID && child.ID != s.ID {
-			p.stack(w, child, in+"  ")
-		}
+	for _, part := range p.x.PartsOf(s.ID) {
+		p.stack(*part, in+"  ")
 	}
 	p.b.WriteString(in + "}\n")
 }
 
-func (p *printer) iface(w *model.Wiring, i model.Interface, in string) {
+func (p *printer) iface(i model.Interface, in string) {
 	lines := []string{draw.Mark(i.Change) + draw.Clean(i.Name)}
 	for _, a := range i.TellingAddresses() {
 		text := draw.Mark(a.Change) + a.Address.String()
@@ -82,7 +79,7 @@ func (p *printer) iface(w *model.Wiring, i model.Interface, in string) {
 		lines = append(lines, text)
 	}
 	var tips []string
-	for _, f := range draw.Facts(w, i) {
+	for _, f := range draw.Facts(p.x, i) {
 		tips = append(tips, f.Name+": "+f.Value)
 	}
 	style := ""
@@ -105,7 +102,7 @@ func (p *printer) lines(w model.Wiring) {
 		if to := p.ids[i.HostEnd.In+" "+i.HostEnd.ID]; to != "" {
 			fmt.Fprintf(&p.b, "  %s -- %s;\n", to, self)
 		}
-		if s := w.Segment(i.WireEnd.ID); i.WireEnd.In == model.InSegment && s != nil && s.Kind == "cable" {
+		if s := p.x.Segment(i.WireEnd.ID); i.WireEnd.In == model.InSegment && s != nil && s.Kind == "cable" {
 			if cables[s.ID] == nil {
 				order = append(order, s.ID)
 			}

@@ -69,16 +69,16 @@ type point struct {
 const layer = "1" // the one layer, which all but stacks' parts are on
 
 type writer struct {
-	wiring *model.Wiring
+	wiring *model.Index
 	sheet  *svg.Sheet
 	cells  []cell
 	boxes  map[string]draw.Box // of stacks, by the cell's id
-	ends   map[string]string   // the cell of an interface's wire end, by the interface's id
+	ends   map[string]int      // the cell of an interface's wire end, by the interface's id
 }
 
 // Render writes a scene.
 func Render(s *draw.Scene, w model.Wiring) ([]byte, error) {
-	wr := writer{wiring: &w, sheet: svg.ReadSheet(svg.Light), boxes: map[string]draw.Box{}, ends: map[string]string{},
+	wr := writer{wiring: model.NewIndex(&w), sheet: svg.ReadSheet(svg.Light), boxes: map[string]draw.Box{}, ends: map[string]int{},
 		cells: []cell{{ID: "0"}, {ID: layer, Parent: "0"}}}
 	for _, cables := range []bool{false, true} { // a cable names the ends that it connects
 		for _, g := range s.Groups {
@@ -128,7 +128,7 @@ func (w *writer) group(g draw.Group) {
 			w.line(c, in, p, kind, id)
 		case draw.End:
 			if kind == "interface" && p.At.Y >= lowest {
-				lowest, w.ends[id] = p.At.Y, c.ID
+				lowest, w.ends[id] = p.At.Y, len(w.cells) // the next one
 			}
 			w.end(c, in, p)
 		case draw.Label:
@@ -243,14 +243,13 @@ func (w *writer) line(c cell, in []string, l draw.Line, kind, id string) {
 // plugged is the end of an interface that a cable goes to at a point, "" for none.
 func (w *writer) plugged(cable string, at draw.Point) string {
 	best, distance := "", 12.0
-	for _, i := range w.wiring.Interfaces {
-		if i.WireEnd.In != model.InSegment || i.WireEnd.ID != cable && i.WireEnd.ID != "cable:"+cable {
-			continue
-		}
-		for _, c := range w.cells {
-			if c.ID != w.ends[i.ID] || c.Geometry == nil {
+	for _, id := range []string{cable, "cable:" + cable} {
+		for _, i := range w.wiring.WireEnds(model.End{In: model.InSegment, ID: id}) {
+			n, drawn := w.ends[i.ID]
+			if !drawn {
 				continue
 			}
+			c := w.cells[n]
 			o := w.from(c.Parent)
 			x, y := o.X+float(c.Geometry.X)+float(c.Geometry.Width)/2, o.Y+float(c.Geometry.Y)+float(c.Geometry.Height)/2
 			if d := max(abs(x-at.X), abs(y-at.Y)); d < distance {

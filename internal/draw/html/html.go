@@ -31,8 +31,9 @@ type iface struct {
 // Render writes the page.
 func Render(s *draw.Scene, w model.Wiring, theme svg.Theme) ([]byte, error) {
 	var list []iface
+	x := model.NewIndex(&w)
 	for _, i := range w.Interfaces {
-		list = append(list, iface{ID: svg.ID("interface:" + i.ID), Name: draw.Clean(i.Name), Facts: draw.Facts(&w, i)})
+		list = append(list, iface{ID: svg.ID("interface:" + i.ID), Name: draw.Clean(i.Name), Facts: draw.Facts(x, i)})
 	}
 	var b bytes.Buffer
 	err := tmpl.Execute(&b, struct {

@@ -16,7 +16,7 @@ import (
 
 // Render writes the flowchart.
 func Render(w model.Wiring) []byte {
-	p := &printer{ids: map[string]string{}}
+	p := &printer{x: model.NewIndex(&w), ids: map[string]string{}}
 	p.b.WriteString("flowchart TB\n")
 	for n, i := range w.Interfaces {
 		p.ids["interface "+i.ID] = fmt.Sprintf("i%d", n)
@@ -29,11 +29,11 @@ func Render(w model.Wiring) []byte {
 	}
 	for _, s := range w.Stacks {
 		if s.Parent == "" {
-			p.stack(w, s, "  ")
+			p.stack(s, "  ")
 		}
 	}
 	for _, s := range w.Segments {
-		if w.Stack(s.Stack) == nil && s.Kind != "cable" {
+		if p.x.Stack(s.Stack) == nil && s.Kind != "cable" {
 			p.segment(s, "  ")
 		}
 	}
@@ -43,28 +43,25 @@ func Render(w model.Wiring) []byte {
 
 type printer struct {
 	b   strings.Builder
+	x   *model.Index
 	ids map[string]string
 }
 
 // stack writes a subgraph with what is in it; a VRF's is inside its host's.
-func (p *printer) stack(w model.Wiring, s model.Stack, in string) {
+func (p *printer) stack(s model.Stack, in string) {
 	id := p.ids["stack "+s.ID]
 	fmt.Fprintf(&p.b, "%ssubgraph g%s[\"%s\"]\n", in, id, quote(draw.Mark(s.Change)+draw.StackName(s)))
 	fmt.Fprintf(&p.b, "%s  %s([\"IP stack\"])\n", in, id)
-	for _, i := range w.Interfaces {
-		if i.Stack == s.ID {
-			p.iface(i, in+"  ")
+	for _, i := range p.x.InterfacesOf(s.ID) {
+		p.iface(*i, in+"  ")
+	}
+	for _, seg := range p.x.SegmentsIn(s.ID) {
+		if seg.Kind != "cable" {
+			p.segment(*seg, in+"  ")
 		}
 	}
-	for _, seg := range w.Segments {
-		if seg.Stack == s.ID && seg.Kind != "cable" {
-			p.segment(seg, in+"  ")
-		}
-	}
-	for _, child := range w.Stacks {
-		if child.Parent == s.ID && child.ID != s.ID {
-			p.stack(w, child, in+"  ")
-		}
+	for _, part := range p.x.PartsOf(s.ID) {
+		p.stack(*part, in+"  ")
 	}
 	fmt.Fprintf(&p.b, "%send\n", in)
 }
@@ -97,7 +94,7 @@ func (p *printer) lines(w model.Wiring) {
 		if to := p.target(i.HostEnd); to != "" {
 			fmt.Fprintf(&p.b, "  %s --- %s\n", to, self)
 		}
-		if s := w.Segment(i.WireEnd.ID); i.WireEnd.In == model.InSegment && s != nil && s.Kind == "cable" {
+		if s := p.x.Segment(i.WireEnd.ID); i.WireEnd.In == model.InSegment && s != nil && s.Kind == "cable" {
 			if cables[s.ID] == nil {
 				order = append(order, s.ID)
 			}

@@ -6,6 +6,7 @@ package text
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"drawbridge/internal/draw"
@@ -18,29 +19,26 @@ func Render(title string, w model.Wiring) []byte {
 	if title != "" {
 		fmt.Fprintf(&b, "%s\n\n", draw.Clean(title))
 	}
-	of := map[string][]model.Interface{}
-	for _, i := range w.Interfaces {
-		of[i.Stack] = append(of[i.Stack], i)
-	}
+	x := model.NewIndex(&w)
 	for _, s := range w.Stacks {
-		fmt.Fprintf(&b, "%s%s has %s.", draw.Mark(s.Change), draw.StackName(s), count(len(of[s.ID]), "interface"))
+		fmt.Fprintf(&b, "%s%s has %s.", draw.Mark(s.Change), draw.StackName(s), count(len(x.InterfacesOf(s.ID)), "interface"))
 		if s.Forwards {
 			b.WriteString(" It routes between them.")
 		}
 		b.WriteString("\n")
-		for _, i := range of[s.ID] {
-			fmt.Fprintf(&b, "  %s%s:%s.\n", draw.Mark(i.Change), draw.Clean(i.Name), facts(&w, i))
+		for _, i := range x.InterfacesOf(s.ID) {
+			fmt.Fprintf(&b, "  %s%s:%s.\n", draw.Mark(i.Change), draw.Clean(i.Name), facts(x, *i))
 		}
 	}
 	for _, s := range w.Segments {
-		segment(&b, w, s)
+		segment(&b, x, s)
 	}
 	return []byte(b.String())
 }
 
-func facts(w *model.Wiring, i model.Interface) string {
+func facts(x *model.Index, i model.Interface) string {
 	var b strings.Builder
-	for n, f := range draw.Facts(w, i) {
+	for n, f := range draw.Facts(x, i) {
 		if f.Name == "of" {
 			continue // said by the heading
 		}
@@ -52,13 +50,11 @@ func facts(w *model.Wiring, i model.Interface) string {
 	return b.String()
 }
 
-func segment(b *strings.Builder, w model.Wiring, s model.Segment) {
+func segment(b *strings.Builder, x *model.Index, s model.Segment) {
 	var members []string
-	for _, i := range w.Interfaces {
-		here := model.End{In: model.InSegment, ID: s.ID}
-		if i.HostEnd == here || i.WireEnd == here {
-			members = append(members, draw.Clean(i.Name))
-		}
+	here := model.End{In: model.InSegment, ID: s.ID}
+	for _, i := range slices.Concat(x.HostEnds(here), x.WireEnds(here)) {
+		members = append(members, draw.Clean(i.Name))
 	}
 	in := "nothing is plugged in"
 	if len(members) > 0 {
