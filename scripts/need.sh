@@ -29,7 +29,8 @@ need iproute2 ip "test bench" "the tests and benchmarks compare with what ip pri
 need iputils-ping ping "test" "the tests of the pretend LAN ping with it"
 need tcpdump tcpdump "test" "the tests look at the pretend LAN's wire with it"
 need nftables nft "test" "the tests let it read the rules that secure a port, and list those in the kernel"
-need graphviz dot "test" "the tests let it read the graphs that we write"
+need graphviz dot "test bench" "reads the graphs that we write, beside our own pictures"
+need plotnetcfg plotnetcfg "bench" "draws a live host too, with Graphviz: compared with"
 need libxml2-utils xmllint "test" "the tests check with it that the SVG is well-formed"
 need librsvg2-bin rsvg-convert "test" "the tests let it render the SVG"
 command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 ||

@@ -56,16 +56,40 @@ const (
 // Scenes draws frames with one common layout, one scene for each.
 func Scenes(o Options, frames ...Frame) []*Scene {
 	o = o.withDefaults()
-	views := fold(o, frames)
+	return layout(o, fold(o, frames)).scenes()
+}
+
+// Fit draws frames by the first options whose layout fits, in width and in rows of boxes;
+// nil if none does. All of them have the same Expand.
+func Fit(tries []Options, fits func(try int, width float64, rows int) bool, frames ...Frame) []*Scene {
+	var views []view
+	folded := 0
+	for n, o := range tries {
+		o = o.withDefaults()
+		if folded != o.FoldFrom {
+			views, folded = fold(o, frames), o.FoldFrom
+		}
+		if g := layout(o, views); fits(n, g.width, len(g.rows)) {
+			return g.scenes()
+		}
+	}
+	return nil
+}
+
+func layout(o Options, views []view) *graph {
 	g := collect(o, views)
 	g.assignLevels()
 	g.orderColumns()
 	g.assignRows()
 	g.placeColumns()
 	g.placeRows()
-	scenes := make([]*Scene, len(views))
-	for i := range views {
-		scenes[i] = g.scene(&views[i])
+	return g
+}
+
+func (g *graph) scenes() []*Scene {
+	scenes := make([]*Scene, len(g.views))
+	for i := range g.views {
+		scenes[i] = g.scene(&g.views[i])
 	}
 	return scenes
 }

@@ -60,22 +60,23 @@ type attempt struct {
 // fit lays out with as much of the small print as the width has room for; nil if
 // nothing fits.
 func fit(o Options, frames []draw.Frame) []*draw.Scene {
-	for _, a := range []attempt{
+	attempts := []attempt{
 		{draw.Full, o.FoldFrom, 1}, {draw.Medium, o.FoldFrom, 1}, {draw.Little, o.FoldFrom, 1},
 		{draw.Medium, o.FoldFrom, 3}, {draw.Little, o.FoldFrom, 3},
 		{draw.Little, 6, 4}, {draw.Little, 3, 0},
-	} {
-		if o.Width < leastWrapped && a.rows != 1 {
-			break
-		}
+	}
+	if o.Width < leastWrapped {
+		attempts = attempts[:3]
+	}
+	var tries []draw.Options
+	for _, a := range attempts {
 		m := draw.Cells()
 		m.MinWidth = min(m.MinWidth, float64(o.Width-1))
-		scenes := draw.Scenes(draw.Options{Metrics: m, MaxWidth: float64(o.Width - 1), Detail: a.detail, FoldFrom: a.fold, Expand: o.Expand}, frames...)
-		if int(scenes[0].Width)+1 <= o.Width && (a.rows == 0 || scenes[0].Rows <= a.rows) {
-			return scenes
-		}
+		tries = append(tries, draw.Options{Metrics: m, MaxWidth: float64(o.Width - 1), Detail: a.detail, FoldFrom: a.fold, Expand: o.Expand})
 	}
-	return nil
+	return draw.Fit(tries, func(n int, width float64, rows int) bool {
+		return int(width)+1 <= o.Width && (attempts[n].rows == 0 || rows <= attempts[n].rows)
+	}, frames...)
 }
 
 // ascii are the replacements of what is not ASCII; any other character becomes "?".

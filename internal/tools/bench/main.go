@@ -25,7 +25,7 @@ type options struct {
 	drawbridge string // path of the binary
 	output     string // "" for standard output
 	quick      bool
-	only       string // one part: observe, taps, cutover or uml
+	only       string // one part: observe, draw, taps, cutover or uml
 	dir        string // of the source tree, which has what scripts/packages.sh fetched
 	log        *os.File
 }
@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&o.drawbridge, "drawbridge", "bin/drawbridge", "the `binary` to measure")
 	flags.StringVar(&o.output, "o", "", "write the tables to `file` instead of standard output")
 	flags.BoolVar(&o.quick, "quick", false, "tiny numbers: does it run at all?")
-	flags.StringVar(&o.only, "only", "", "measure one `part`: observe, taps, cutover or uml")
+	flags.StringVar(&o.only, "only", "", "measure one `part`: observe, draw, taps, cutover or uml")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -84,6 +84,7 @@ func fetched(dir string) error {
 // inners are the parts that run inside a lab, by the first argument.
 var inners = map[string]func(context.Context, []string) error{
 	"inside-observe": insideObserve,
+	"inside-draw":    insideDraw,
 	"inside-taps":    insideTaps,
 	"inside-manager": insideManager,
 	"raw":            insideRaw,
@@ -100,7 +101,7 @@ func measure(ctx context.Context, o options) error {
 	for _, p := range []struct {
 		name string
 		run  func(context.Context, options) (section, error)
-	}{{"observe", measureObserve}, {"taps", measureTaps}, {"cutover", measureCutover}, {"uml", measureUML}} {
+	}{{"observe", measureObserve}, {"draw", measureDraw}, {"taps", measureTaps}, {"cutover", measureCutover}, {"uml", measureUML}} {
 		if o.only != "" && o.only != p.name || ctx.Err() != nil {
 			continue
 		}
@@ -115,7 +116,7 @@ func measure(ctx context.Context, o options) error {
 		return errors.New("interrupted")
 	}
 	if len(r.sections) == 0 && len(failed) == 0 {
-		return fmt.Errorf("no part %q (hint: observe, taps, cutover or uml)", o.only)
+		return fmt.Errorf("no part %q (hint: observe, draw, taps, cutover or uml)", o.only)
 	}
 	text := r.markdown()
 	if o.output == "" {
