@@ -42,6 +42,7 @@ func Facts(w *model.Index, i model.Interface) []Fact {
 		add("MTU", strconv.Itoa(i.MTU))
 	}
 	add("owner", i.Owner)
+	add("port security", i.Security)
 	add("VLANs", vlanText(i.VLANs))
 	add("change", string(i.Change))
 	return out

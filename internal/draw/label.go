@@ -219,6 +219,9 @@ func (g *graph) detailLines(itf model.Interface) []string {
 	if g.o.Detail < Little && itf.Owner != "" {
 		lines = append(lines, "owner "+Clean(itf.Owner))
 	}
+	if g.o.Detail < Little && itf.Security != "" {
+		lines = append(lines, "security "+Clean(itf.Security))
+	}
 	if itf.Detail != "" {
 		lines = append(lines, Clean(itf.Detail))
 	}

@@ -169,7 +169,7 @@ func (b *wirer) addLinks(ns *Namespace, first bool) {
 		}
 		itf := Interface{
 			ID: stack + "/" + l.Name, Name: l.Name, Kind: l.Kind, Stack: stack, MAC: l.MAC, MTU: l.MTU,
-			Up: l.Up, Carrier: l.Carrier, Owner: ownerOf(l), Detail: detailOf(l),
+			Up: l.Up, Carrier: l.Carrier, Owner: ownerOf(l), Security: securityOf(ns, l), Detail: detailOf(l),
 			HostEnd: b.hostEnd(ns, l, stack), WireEnd: b.wireEnd(ns, l),
 		}
 		if l.Port != nil {
@@ -189,6 +189,24 @@ func (b *wirer) addLinks(ns *Namespace, first bool) {
 		}
 		b.w.Interfaces = append(b.w.Interfaces, itf)
 	}
+}
+
+// securityOf is what is asked of the wire end, in a word or two.
+func securityOf(ns *Namespace, l *Link) string {
+	var words []string
+	if p := ns.SecurityOf(l.Name); p != nil {
+		words = append(words, map[string]string{SecurityOff: "limited"}[p.Level])
+		if p.Level != SecurityOff {
+			words[0] = p.Level
+		}
+		if p.Altered {
+			words[0] = "altered"
+		}
+	}
+	if l.Port != nil && l.Port.Isolated {
+		words = append(words, "isolated")
+	}
+	return strings.Join(words, ", ")
 }
 
 // heldByNobodyKnown: a tap has a carrier while some process has it open (tun_chr_open,

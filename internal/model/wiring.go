@@ -78,6 +78,9 @@ type Interface struct {
 	NAT []netip.Prefix `json:"nat,omitempty"`
 	// Owner is who may open a tap, "" for root alone.
 	Owner string `json:"owner,omitempty"`
+	// Security tells what the wire end may send: strict, mac or limited ("" for anything),
+	// altered where somebody changed the rules, and isolated from other ports that are.
+	Security string `json:"security,omitempty"`
 	// Detail is what its kind adds: "vlan 7", "macvlan bridge", "vni 42 to 198.18.0.9".
 	Detail string `json:"detail,omitempty"`
 	// VLANs of a port of a VLAN-aware bridge.

@@ -60,11 +60,8 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		return model.Operations{model.AddRoutes(op)}
 	case model.MoveRoutes:
 		return model.Operations{model.MoveRoutes{From: op.To, To: op.From, Routes: model.Moved(op.Routes, op.From, op.To)}}
-	case model.CopyRules:
-		twins := slices.DeleteFunc(model.Renamed(op.Rules, op.From, op.To), func(r model.Rule) bool { return slices.Contains(ns.Rules, r) })
-		return model.Operations{model.DeleteRules{Link: op.To, Rules: twins, Of: op.From}}
-	case model.DeleteRules:
-		return model.Operations{model.CopyRules{From: op.Of, To: op.Link, Rules: model.Renamed(op.Rules, op.Link, op.Of)}}
+	case model.CopyRules, model.DeleteRules:
+		return inverseForRules(op, ns)
 	case model.SetToken:
 		if l := ns.Link(op.Link); l != nil && l.Token != op.Token {
 			return model.Operations{model.SetToken{Link: op.Link, Token: orSame(l.Token, "::")}}
@@ -81,6 +78,18 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		return inverseForMachine(op, before)
 	}
 	return nil
+}
+
+func inverseForRules(op model.Operation, ns *model.Namespace) model.Operations {
+	switch op := op.(type) {
+	case model.CopyRules:
+		twins := slices.DeleteFunc(model.Renamed(op.Rules, op.From, op.To), func(r model.Rule) bool { return slices.Contains(ns.Rules, r) })
+		return model.Operations{model.DeleteRules{Link: op.To, Rules: twins, Of: op.From}}
+	case model.DeleteRules:
+		return model.Operations{model.CopyRules{From: op.Of, To: op.Link, Rules: model.Renamed(op.Rules, op.Link, op.Of)}}
+	default:
+		return nil
+	}
 }
 
 // inverseUnseen is for what leaves nothing in a snapshot.

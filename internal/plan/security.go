@@ -79,7 +79,20 @@ func (b *builder) freePorts(w *wanted) {
 			links = append(links, p.Link)
 		}
 	}
-	b.own.Secured = slices.DeleteFunc(b.own.Secured, func(p model.PortSecurity) bool { return b.here().SecurityOf(p.Link) == nil })
+	var again []model.PortSecurity
+	b.own.Secured = slices.DeleteFunc(b.own.Secured, func(p model.PortSecurity) bool {
+		is := b.here().SecurityOf(p.Link)
+		o := b.own.link(p.Link)
+		beside := o != nil && o.Added != nil && b.here().Link(p.Link) != nil && !w.empty()
+		if beside && (is == nil || !is.Same(p)) {
+			again = append(again, p)
+		}
+		return is == nil && !beside
+	})
+	if len(again) > 0 {
+		op := model.SecurePorts{Ports: again}
+		b.step("Secure "+shortRuns(op.Names())+" again", "Somebody changed or deleted the rules.", op)
+	}
 	if len(links) == 0 {
 		return
 	}

@@ -75,6 +75,13 @@ func altered(w *model.Wiring, was, is model.Interface) []string {
 	if was.MAC != is.MAC && was.MAC != "" && is.MAC != "" {
 		say("The MAC of %s is %s, before %s.", is.Name, is.MAC, was.MAC)
 	}
+	switch {
+	case was.Security == is.Security:
+	case is.Security == "":
+		say("What arrives by the cable at %s is not checked any more.", is.Name)
+	default:
+		say("What arrives by the cable at %s is checked now: %s.", is.Name, is.Security)
+	}
 	if was.Owner != is.Owner && is.Owner != "" {
 		say("%s may open %s.", is.Owner, is.Name)
 	}
