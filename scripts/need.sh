@@ -21,9 +21,11 @@ need() {
 
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
-need user-mode-linux linux.uml "demo test" "runs the virtual machine; without it the demo uses a network namespace instead, and the tests of real VMs are skipped"
+need user-mode-linux linux.uml "demo test bench" "runs the virtual machine; without it the demo uses a network namespace instead, and the tests of real VMs are skipped"
 need qemu-system-x86 qemu-system-x86_64 "test" "runs virtual machines of the other kind"
 need qemu-utils qemu-img "test" "makes disk images and their overlays"
+need busybox busybox "test" "is the guest that is not ours, of a folder and of an image"
+need e2fsprogs mkfs.ext4 "test" "makes that image"
 need kmod depmod "test" "lists the modules of the kernel that those boot"
 need iproute2 ip "test bench" "the tests and benchmarks compare with what ip prints"
 need iputils-ping ping "test" "the tests of the pretend LAN ping with it"

@@ -55,6 +55,10 @@ func measureUML(ctx context.Context, o options) (section, error) {
 	if o.quick {
 		repeat, length = 1, "0.2"
 	}
+	const title = "TCP of a User-Mode Linux"
+	if !installed("linux.uml") {
+		return section{title, "Left out: linux.uml is not here (package user-mode-linux).\n"}, nil
+	}
 	l, err := o.lab(ctx)
 	if err != nil {
 		return section{}, err
@@ -116,7 +120,7 @@ func measureUML(ctx context.Context, o options) (section, error) {
 	}
 	text := fmt.Sprintf("One TCP connection between the machine and a neighbour on the lab's LAN, through the bridge, %s s each way in turn, counted by the receiver. The same kernel (%s) and the same guest in all three.\n\n",
 		length, output("linux.uml", "--version"))
-	return section{"TCP of a User-Mode Linux", text + t.String()}, nil
+	return section{title, text + t.String()}, nil
 }
 
 func gigabits(v float64) string { return fmt.Sprintf("%.2f", v) }
