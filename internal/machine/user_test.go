@@ -1,6 +1,7 @@
 package machine_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -130,34 +131,49 @@ func asNobody(t *testing.T) {
 	}
 }
 
-// TestTwentyUMLs: all of them on one bridge.
-func TestTwentyUMLs(t *testing.T) {
+// TestManyUMLs: started by one operation, each reaches another; one that cannot start
+// takes the others with it; and of all of them nothing is left.
+func TestManyUMLs(t *testing.T) {
 	needUML(t)
-	if testing.Short() {
-		t.Skip("twenty kernels take a while")
-	}
 	h := newHouse(t)
 	h.Must(model.CreateBridge{Name: "br0"})
 	h.address("br0", "198.18.0.1/24")
-	const count = 20
+	const count = 4
+	var op model.StartMachines
 	for i := range count {
 		link := fmt.Sprintf("tap%d", i)
 		h.tap(link, "")
 		h.Must(model.SetMaster{Link: link, Master: "br0"})
+		op.Machines = append(op.Machines, model.MachineConfig{Name: fmt.Sprintf("vm%d", i), VMM: "uml", Memory: 64 << 20,
+			NICs: []model.NICConfig{{Name: "eth1", Link: link, Addresses: prefixes(fmt.Sprintf("198.18.0.%d/24", 100+i))}}})
 	}
+	var told []string
+	h.Progress = func(done, of int, name string) { told = append(told, fmt.Sprintf("%d/%d", done, of)) }
 	begin := time.Now()
-	all(t, count, func(i int) error {
-		return h.Manager.Do(t.Context(), model.StartMachine{Machine: model.MachineConfig{Name: fmt.Sprintf("vm%d", i), VMM: "uml", Memory: 64 << 20,
-			NICs: []model.NICConfig{{Name: "eth1", Link: fmt.Sprintf("tap%d", i), Addresses: prefixes(fmt.Sprintf("198.18.0.%d/24", 100+i))}}}})
-	})
-	t.Logf("%d started in %v", count, time.Since(begin))
+	h.do(op)
+	t.Logf("%d started in %v; they use %d MiB", count, time.Since(begin), h.Used()>>20)
+	if got := strings.Join(told, " "); got != "0/4 1/4 2/4 3/4 4/4" {
+		t.Errorf("told %s", got)
+	}
+	if used := h.Used(); used < count*20<<20 {
+		t.Errorf("they use %d bytes", used)
+	}
 	all(t, count, func(i int) error {
 		_, err := h.Ping(t.Context(), fmt.Sprintf("vm%d", i), fmt.Sprintf("198.18.0.%d", 100+(i+1)%count))
 		return err
 	})
-	begin = time.Now()
-	all(t, count, func(i int) error { return h.Manager.Do(t.Context(), model.StopMachine{Name: fmt.Sprintf("vm%d", i)}) })
-	t.Logf("%d stopped in %v", count, time.Since(begin))
+	h.do(model.StopMachines{Machines: op.Names()})
+	h.noTrace()
+	if left, err := os.ReadDir(h.dir); err != nil || len(left) != 1 || left[0].Name() != ".lock" {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+
+	op.Machines[count-1].NICs = []model.NICConfig{{Name: "eth1", Link: "tap9"}}
+	err := h.Manager.Do(t.Context(), op)
+	if !errors.Is(err, model.ErrNotFound) || !strings.Contains(err.Error(), "vm3") {
+		t.Errorf("one that cannot start: %v", err)
+	}
+	h.noTrace()
 }
 
 // TestLegacyNIC: a UML without the vector NIC, played by one that does not tell of it.

@@ -51,7 +51,7 @@ type speaker struct {
 }
 
 func measureUML(ctx context.Context, o options) (section, error) {
-	repeat, length := 7, "3"
+	repeat, length := 15, "1"
 	if o.quick {
 		repeat, length = 1, "0.2"
 	}
@@ -97,8 +97,9 @@ func measureUML(ctx context.Context, o options) (section, error) {
 		}
 	}
 	out, in := map[string]series{}, map[string]series{}
-	for range repeat {
-		for _, name := range names {
+	for i := range repeat {
+		for k := range names {
+			name := names[(i+k)%len(names)] // none is always the first
 			sent, err := speakers[name].ask("send " + net.JoinHostPort(peerAddress, sinkPort) + " " + length)
 			if err != nil {
 				return section{}, fmt.Errorf("%s: %w", name, err)
