@@ -38,11 +38,11 @@ func Render(title string, w model.Wiring) []byte {
 
 func facts(x *model.Index, i model.Interface) string {
 	var b strings.Builder
-	for n, f := range draw.Facts(x, i) {
+	for _, f := range draw.Facts(x, i) {
 		if f.Name == "of" {
 			continue // said by the heading
 		}
-		if n > 0 {
+		if b.Len() > 0 {
 			b.WriteString(";")
 		}
 		fmt.Fprintf(&b, " %s %s", f.Name, f.Value)
