@@ -86,6 +86,10 @@ func runScripts(t *testing.T, pattern string) {
 					env.Setenv("LAN", lan.Name())
 					env.Setenv("KERNEL", guestKernel())
 					env.Values[memoryKey{}] = map[string]state{}
+					// What a failed script leaves, a machine above all, would outlive its namespace.
+					env.Defer(func() {
+						_ = exec.Command(filepath.Join(bin, "drawbridge"), "down", "--netns", host.Name(), "--yes").Run()
+					})
 					return nil
 				},
 				Condition: condition,
