@@ -86,7 +86,7 @@ func (g *graph) routerGroups(v *view) []Group {
 func (g *graph) routerParts(ends []*iface, text string, width float64) []Part {
 	m, first := g.m, ends[len(ends)-1]
 	r := first.part.row
-	left, y := first.x-m.Overhang, r.router
+	left, y := first.x-m.Overhang+m.Zone/2, r.router
 	var out []Part
 	for n, i := range ends {
 		way := []Point{{i.x, y}, {i.x, r.lines[0]}}

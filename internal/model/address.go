@@ -88,7 +88,9 @@ func OriginOf(a Address) Origin {
 func isInterfaceID(a netip.Addr) bool {
 	b := a.As16()
 	isatap := (b[8]&^2) == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe // RFC 5214, of GRE and IPIP
-	return b[11] == 0xff && b[12] == 0xfe || isatap
+	// Of SIT, the IPv4 address alone (addrconf_add_addr of net/ipv6/addrconf.c); "fe80::1" is no such.
+	sit := b[8]|b[9]|b[10]|b[11] == 0 && b[12] != 0
+	return b[11] == 0xff && b[12] == 0xfe || isatap || sit
 }
 
 // Status is ok, tentative or deprecated; "misplaced" is added by the wiring, which
