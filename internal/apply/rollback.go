@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 
 	"drawbridge/internal/model"
@@ -27,20 +26,22 @@ func (t *Transaction) rollBack(j *Journal, cause error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
 	defer cancel()
-	remade := model.Made{}
 	for i := j.begun - 1; i >= 0; i-- {
 		for _, op := range j.Steps[i].Undo {
 			// The last step begun may not have been done at all: what its undo shall
 			// bring back may still be there, what it shall remove may be absent. The
 			// verification below tells whether that is all.
-			made, err := t.do(ctx, withIndexes(op, j.made[i]))
-			maps.Copy(remade, made)
+			_, err := t.do(ctx, withIndexes(op, j.made[i]))
 			if err != nil && !errors.Is(err, model.ErrNotFound) && !errors.Is(err, model.ErrExists) {
 				f.Left = append(f.Left, fmt.Errorf("undo of %q: %w", j.Steps[i].Title, err))
 			}
 		}
 	}
 	if err := t.verify(ctx, j.Before, j.touchable()); err != nil {
+		f.Left = append(f.Left, err)
+	}
+	remade, err := t.remade(ctx, j)
+	if err != nil {
 		f.Left = append(f.Left, err)
 	}
 	if err := t.Store.restoreOwned(j.OwnedBefore.WithIndexes(remade)); err != nil {
@@ -54,6 +55,26 @@ func (t *Transaction) rollBack(j *Journal, cause error) error {
 		j.f.Close()
 	}
 	return f
+}
+
+// remade are the indexes of the links that the undo of a journal has made anew, now or in an
+// earlier attempt that did not live to note them: their MACs tell.
+func (t *Transaction) remade(ctx context.Context, j *Journal) (model.Made, error) {
+	ns, err := t.Kernel.Observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := model.Made{}
+	for _, st := range j.Steps[:j.begun] {
+		for _, op := range st.Undo {
+			for name, mac := range model.MACsMadeBy(op) {
+				if l := ns.Link(name); l != nil && l.MAC == mac {
+					out[name] = l.Index
+				}
+			}
+		}
+	}
+	return out, nil
 }
 
 // withIndexes makes the undo of a link's making refuse any other link of that name.

@@ -221,6 +221,10 @@ func (s *scene) change(t rapid.TB, want spec.Desired) (p verdict, died bool, err
 		}
 	}
 	s.full = false
+	var f *Failure
+	if errors.As(err, &f) && len(f.Left) > 0 {
+		_, _ = s.process().Recover() // there is room again: it may come to its end now
+	}
 	v.now = s.m.Snapshot()
 	return v, died, err
 }
@@ -286,6 +290,17 @@ func (s *scene) requireStrangers(t rapid.TB, what string) {
 	}
 }
 
+// requireKnown: what is ours is known to be, whatever has happened: `down` takes it away.
+func (s *scene) requireKnown(t rapid.TB, what string) {
+	t.Helper()
+	if _, _, err := s.change(t, spec.Desired{}); err != nil {
+		t.Fatalf("%s: down afterwards: %v", what, err)
+	}
+	if !same(pageHost(), s.m.Snapshot()) {
+		t.Fatalf("%s: down afterwards leaves something", what)
+	}
+}
+
 // The matrix: every operation and every write of up and of down, before and after, with
 // each blow.
 func TestFaultMatrixInMemory(t *testing.T) {
@@ -319,6 +334,9 @@ func TestFaultMatrixInMemory(t *testing.T) {
 					what := fmt.Sprintf("%s: %s at operation %d, after=%v", way.name, name, at, after)
 					v.judge(t, what, b, died, err)
 					s.requireStrangers(t, what)
+					if b.meddle == nil {
+						s.requireKnown(t, what)
+					}
 				}
 			}
 		}
@@ -369,7 +387,9 @@ func TestFaultMatrixOfTheJournal(t *testing.T) {
 						break
 					}
 					cases++
-					v.judge(t, fmt.Sprintf("%s: %s %s write %d", way.name, name, when, at), blows[name], died, err)
+					what := fmt.Sprintf("%s: %s %s write %d", way.name, name, when, at)
+					v.judge(t, what, blows[name], died, err)
+					s.requireKnown(t, what)
 				}
 			}
 		}

@@ -133,7 +133,9 @@ func TestLocked(t *testing.T) {
 		Tell: func(s keeper.State) { states <- s }, Log: t.Logf, Clock: kernel.Uptime}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	go func() { _ = k.Run(ctx) }()
+	ended := make(chan error, 1)
+	go func() { ended <- k.Run(ctx) }()
+	defer func() { stop(); <-ended }()
 	select {
 	case s := <-states:
 		if s.Failing == "" {

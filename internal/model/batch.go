@@ -55,6 +55,26 @@ func MadeBy(op Operation) []string {
 	}
 }
 
+// MACsMadeBy are the MACs that an operation makes its links with, by their names.
+func MACsMadeBy(op Operation) map[string]MAC {
+	switch op := op.(type) {
+	case CreateBridge:
+		return map[string]MAC{op.Name: op.MAC}
+	case CreateTap:
+		return map[string]MAC{op.Name: op.MAC}
+	case CreateVeth:
+		return map[string]MAC{op.Name: op.MAC}
+	case CreateTaps:
+		out := make(map[string]MAC, len(op.Taps))
+		for _, t := range op.Taps {
+			out[t.Name] = t.MAC
+		}
+		return out
+	default:
+		return nil
+	}
+}
+
 // Made are the indexes of the links that op made, nil if it made none.
 func (n *Namespace) Made(op Operation) Made {
 	names := MadeBy(op)
