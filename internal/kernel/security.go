@@ -70,10 +70,11 @@ func (k *Kernel) securePorts(ctx context.Context, o model.SecurePorts) error {
 	if err != nil {
 		return fmt.Errorf("port security: %w (hint: load the module nf_tables, or write security: off)", err)
 	}
-	there, err := k.nftChains(ctx)
+	chains, err := k.nftChains(ctx)
 	if err != nil {
 		return refusal("port security", err)
 	}
+	there := chainNames(chains)
 	sets, err := k.nftSets(ctx)
 	if err != nil {
 		return refusal("port security", err)
@@ -113,12 +114,12 @@ func (k *Kernel) securePorts(ctx context.Context, o model.SecurePorts) error {
 }
 
 // secure are the messages that secure one port, in the place of what it has.
-func secure(p model.PortSecurity, snoop bool, there []nftChain, sets []string) ([]*message, error) {
+func secure(p model.PortSecurity, snoop bool, there map[string]bool, sets map[string]bool) ([]*message, error) {
 	rules := portsec.Rules(p, snoop)
 	ms := free(p.Link, there, nil)
 	for _, name := range portsec.SetsOf(p.Link) {
 		unwanted := !slices.ContainsFunc(rules.Sets, func(s portsec.Set) bool { return s.Name == name })
-		if unwanted && slices.Contains(sets, name) {
+		if unwanted && sets[name] {
 			ms = append(ms, delSet(name))
 		}
 	}
@@ -145,17 +146,25 @@ func secure(p model.PortSecurity, snoop bool, there []nftChain, sets []string) (
 	return ms, nil
 }
 
+func chainNames(chains []nftChain) map[string]bool {
+	names := make(map[string]bool, len(chains))
+	for _, c := range chains {
+		names[c.Name] = true
+	}
+	return names
+}
+
 // free are the messages that take away what a port has, chains before those that they
 // go to: the kernel does not delete a chain that a rule goes to.
-func free(link string, there []nftChain, sets []string) []*message {
+func free(link string, there map[string]bool, sets map[string]bool) []*message {
 	var ms []*message
-	for _, c := range there {
-		if c.of(link) {
-			ms = append(ms, delChain(c.Name))
+	for _, name := range portsec.Names(link) {
+		if there[name] {
+			ms = append(ms, delChain(name))
 		}
 	}
 	for _, name := range portsec.SetsOf(link) {
-		if slices.Contains(sets, name) {
+		if sets[name] {
 			ms = append(ms, delSet(name))
 		}
 	}
@@ -164,9 +173,9 @@ func free(link string, there []nftChain, sets []string) []*message {
 
 // freePorts takes away what ports have, and with the last of them the table.
 func (k *Kernel) freePorts(ctx context.Context, links []string) error {
-	there, err := k.nftChains(ctx)
+	chains, err := k.nftChains(ctx)
 	switch {
-	case errors.Is(err, errNoNFT), err == nil && len(there) == 0:
+	case errors.Is(err, errNoNFT), err == nil && len(chains) == 0:
 		return nil
 	case err != nil:
 		return refusal("port security", err)
@@ -179,9 +188,13 @@ func (k *Kernel) freePorts(ctx context.Context, links []string) error {
 	if err != nil {
 		return err
 	}
-	others := slices.ContainsFunc(there, func(c nftChain) bool {
-		return c.Hook != "" && !slices.ContainsFunc(links, c.of)
-	})
+	ours := make(map[string]bool, len(chains))
+	for _, l := range links {
+		for _, name := range portsec.Names(l) {
+			ours[name] = true
+		}
+	}
+	others := slices.ContainsFunc(chains, func(c nftChain) bool { return c.Hook != "" && !ours[c.Name] })
 	if !others {
 		err := c.transact([]*message{delTable()}, true)
 		if isErrno(err, unix.ENOENT) {
@@ -189,6 +202,7 @@ func (k *Kernel) freePorts(ctx context.Context, links []string) error {
 		}
 		return refusal("port security", err)
 	}
+	there := chainNames(chains)
 	for part := range slices.Chunk(links, 64) {
 		var ms []*message
 		for _, l := range part {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -20,11 +19,6 @@ type nftChain struct {
 	Name, Hook string
 	Device     string
 	Drop       bool
-}
-
-// of tells whether the chain is one of a link's.
-func (c nftChain) of(link string) bool {
-	return strings.HasPrefix(c.Name, portsec.ChainOf(link)) && slices.Contains(portsec.Names(link), c.Name)
 }
 
 func inOurTable(b []byte) bool { return getString(findAttr(b, unix.NFTA_TABLE_NAME)) == portsec.Table }
@@ -54,11 +48,12 @@ func (k *Kernel) nftChains(ctx context.Context) ([]nftChain, error) {
 	return out, notThere(err)
 }
 
-func (k *Kernel) nftSets(ctx context.Context) ([]string, error) {
-	var out []string
+// nftSets are the names of the sets of our table.
+func (k *Kernel) nftSets(ctx context.Context) (map[string]bool, error) {
+	out := map[string]bool{}
 	err := k.nftDump(ctx, func() *message { return nftMessage(unix.NFT_MSG_GETSET, 0) }, func(b []byte) error {
 		if inOurTable(b) {
-			out = append(out, getString(findAttr(b, unix.NFTA_SET_NAME)))
+			out[getString(findAttr(b, unix.NFTA_SET_NAME))] = true
 		}
 		return nil
 	})
@@ -162,10 +157,10 @@ func (k *Kernel) security(ctx context.Context) (ports []model.PortSecurity, unse
 }
 
 // readSeen reads the addresses that were seen at a port.
-func (k *Kernel) readSeen(ctx context.Context, p *model.PortSecurity, sets []string) error {
+func (k *Kernel) readSeen(ctx context.Context, p *model.PortSecurity, sets map[string]bool) error {
 	by4, by6 := portsec.SeenOf(p.Link)
 	for _, from := range []struct{ set, by string }{{portsec.LeasesOf(p.Link), model.SeenByDHCP}, {by4, model.SeenByARP}, {by6, model.SeenByND}} {
-		if !slices.Contains(sets, from.set) {
+		if !sets[from.set] {
 			continue
 		}
 		found, err := k.elements(ctx, from.set)
@@ -186,7 +181,7 @@ func (k *Kernel) readSeen(ctx context.Context, p *model.PortSecurity, sets []str
 }
 
 // readPort reads what one port has, and compares it with what its note says.
-func readPort(link string, chains map[string]nftChain, rules map[string][]nftRule, sets []string) model.PortSecurity {
+func readPort(link string, chains map[string]nftChain, rules map[string][]nftRule, sets map[string]bool) model.PortSecurity {
 	var text []byte
 	dropped := map[string]uint64{}
 	for _, chain := range portsec.Names(link) {
@@ -206,9 +201,9 @@ func readPort(link string, chains map[string]nftChain, rules map[string][]nftRul
 	return n.PortSecurity
 }
 
-func asWritten(want portsec.Ruleset, link string, chains map[string]nftChain, rules map[string][]nftRule, sets []string) bool {
+func asWritten(want portsec.Ruleset, link string, chains map[string]nftChain, rules map[string][]nftRule, sets map[string]bool) bool {
 	for _, s := range want.Sets {
-		if !slices.Contains(sets, s.Name) {
+		if !sets[s.Name] {
 			return false
 		}
 	}
@@ -227,12 +222,10 @@ func asWritten(want portsec.Ruleset, link string, chains map[string]nftChain, ru
 			}
 		}
 	}
-	for name, c := range chains {
-		if c.of(link) && !wanted[name] {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(portsec.Names(link), func(name string) bool {
+		_, there := chains[name]
+		return there && !wanted[name]
+	})
 }
 
 // covers tells whether what the kernel tells has every attribute of what was sent, with

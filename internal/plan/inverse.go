@@ -54,10 +54,8 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 				model.SettleAddresses{Link: op.Link, Addresses: gone},
 			}
 		}
-	case model.AddRoutes:
-		return model.Operations{model.DeleteRoutes(op)}
-	case model.DeleteRoutes:
-		return model.Operations{model.AddRoutes(op)}
+	case model.AddRoutes, model.DeleteRoutes:
+		return inverseForRoutes(op)
 	case model.MoveRoutes:
 		return model.Operations{model.MoveRoutes{From: op.To, To: op.From, Routes: model.Moved(op.Routes, op.From, op.To)}}
 	case model.CopyRules, model.DeleteRules:
@@ -78,6 +76,17 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		return inverseForMachine(op, before)
 	}
 	return nil
+}
+
+func inverseForRoutes(op model.Operation) model.Operations {
+	switch op := op.(type) {
+	case model.AddRoutes:
+		return model.Operations{model.DeleteRoutes(op)}
+	case model.DeleteRoutes:
+		return model.Operations{model.AddRoutes(op)}
+	default:
+		return nil
+	}
 }
 
 func inverseForRules(op model.Operation, ns *model.Namespace) model.Operations {

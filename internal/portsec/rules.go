@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"drawbridge/internal/model"
 )
@@ -68,13 +69,23 @@ func ChainOf(link string) string { return chainPrefix(link) }
 // Names are the names that the chains of a link may have, in the order in which they can
 // be deleted.
 func Names(link string) []string {
-	p := model.PortSecurity{Link: link, Level: model.SecurityStrict, MACs: []model.MAC{"02:00:00:00:00:00"}, IPv4: model.SourceLease, IPv6: model.SourceAny}
-	var out []string
-	for _, c := range Rules(p, true).Chains {
-		out = append(out, c.Name)
+	own := chainPrefix(link)
+	parts := partNames()
+	out := make([]string, len(parts))
+	for i, p := range parts {
+		out[i] = own + p
 	}
 	return out
 }
+
+// partNames are the ends of those names.
+var partNames = sync.OnceValue(func() (out []string) {
+	p := model.PortSecurity{Link: "x", Level: model.SecurityStrict, MACs: []model.MAC{"02:00:00:00:00:00"}, IPv4: model.SourceLease, IPv6: model.SourceAny}
+	for _, c := range Rules(p, true).Chains {
+		out = append(out, strings.TrimPrefix(c.Name, chainPrefix("x")))
+	}
+	return out
+})
 
 // LeasesOf names the set of a link's leases.
 func LeasesOf(link string) string { return chainPrefix(link) + "-leases" }
