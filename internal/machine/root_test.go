@@ -128,10 +128,14 @@ func TestForeignRoots(t *testing.T) {
 			}
 			h.do(model.PlugNIC{Machine: "web", NIC: model.NICConfig{Name: "lan", Link: "tap1", Addresses: prefixes("198.18.1.2/24")}})
 			h.ping("web", "198.18.1.1")
+			overlay, err := os.Readlink(filepath.Join(h.dir, "web", "overlay"))
+			if (err == nil) != (c.root == image && c.writes == "discard") {
+				t.Errorf("its overlay: %v", err)
+			}
 			h.do(model.StopMachine{Name: "web"})
 			h.noTrace()
-			if leftover, _ := filepath.Glob("/var/tmp/drawbridge-web-*"); len(leftover) > 0 {
-				t.Errorf("left over: %v", leftover)
+			if _, err := os.Stat(overlay); overlay != "" && err == nil {
+				t.Errorf("left over: %s", overlay)
 			}
 			if _, err := os.Stat(filepath.Join(folder, "written")); err == nil {
 				t.Error("the folder was written to")
