@@ -45,10 +45,11 @@ type peer struct {
 
 // foldable is what is known about an interface from all frames.
 type foldable struct {
-	itf        model.Interface
-	host, wire string // where its ends are; "?" if that differs between frames
-	changed    bool
-	pinned     bool // others are plugged into it, or it is a bridge's own
+	itf     model.Interface
+	hosts   []string // where its host end is, in any frame
+	wire    string   // where its wire end is; "?" if that differs between frames
+	changed bool
+	pinned  bool // others are plugged into it, or it is a bridge's own
 }
 
 // folder decides over all frames at once, so that what is folded in one is in all.
@@ -97,11 +98,11 @@ func (f *folder) study(w *model.Wiring) {
 		}
 		known := f.info[itf.ID]
 		if known == nil {
-			known = &foldable{itf: itf, host: host, wire: wire}
+			known = &foldable{itf: itf, wire: wire}
 			f.info[itf.ID] = known
 		}
-		if known.host != host {
-			known.host = "?"
+		if !slices.Contains(known.hosts, host) {
+			known.hosts = append(known.hosts, host)
 		}
 		if known.wire != wire {
 			known.wire, known.pinned = "?", true
@@ -127,9 +128,10 @@ func (f *folder) decide() {
 		if x.pinned {
 			continue
 		}
-		key := x.itf.Stack + "/" + string(x.itf.Kind) + " " + x.host + " " + x.wire
-		if x.changed || x.host == "?" {
-			key = x.itf.Stack + "/" + string(x.itf.Kind) + " changed " + x.wire
+		slices.Sort(x.hosts)
+		key := x.itf.Stack + "/" + string(x.itf.Kind) + " " + strings.Join(x.hosts, ", ") + " " + x.wire
+		if x.changed {
+			key += " changed"
 		}
 		lists[key] = append(lists[key], x)
 	}
