@@ -9,7 +9,7 @@ FUZZTIME = 30s
 # What "make bench" is told: "-only taps", "-quick".
 BENCH =
 # Where the race detector pays: goroutines, processes, sockets.
-RACE = ./internal/kernel/...,./internal/lab/...,./internal/machine/...,./internal/probe
+RACE = ./internal/kernel/...,./internal/lab/...,./internal/machine/...,./internal/probe,./internal/broker
 
 .PHONY: help demo test build install lint check golden gallery fuzz bench soak clean go
 

@@ -116,7 +116,7 @@ func placeholderIndex(number string, networks int) (int, error) {
 	}
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 1 || n > networks {
-		return 0, fmt.Errorf("there are %s", counted(networks, "network"))
+		return 0, fmt.Errorf("there is no such network: %s in all", counted(networks, "network"))
 	}
 	return n - 1, nil
 }

@@ -3,9 +3,11 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -37,9 +39,25 @@ them with everything else.`,
 
 type tapAddOptions struct {
 	plan.NewTap
-	host string
-	mac  string
-	json bool
+	host     string
+	mac      string
+	security string
+	from     []string
+	json     bool
+}
+
+// port is the security that was asked for, nil for none.
+func (o tapAddOptions) port() (*model.PortSecurity, error) {
+	from, err := plan.ParseSources(o.from)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("--from %w", err)
+	case len(o.from) > 0 && o.security != model.SecurityStrict:
+		return nil, errors.New("--from is looked at with --security strict")
+	case !slices.Contains([]string{model.SecurityStrict, model.SecurityMAC, model.SecurityOff}, o.security):
+		return nil, fmt.Errorf("--security %s: strict, mac or off", o.security)
+	}
+	return from.Port(o.Name, o.security, ""), nil
 }
 
 func newTapAddCommand(a *app) *cobra.Command {
@@ -53,6 +71,7 @@ a network it is a plain one, whose host end stays in the host's stack.
 ` + exitCodesHelp,
 		Example: `  drawbridge tap add --owner alice --network lan
   drawbridge tap add --owner 1000 --network br0 web-tap
+  drawbridge tap add --owner alice --network lan --security strict --from dhcp
   drawbridge tap add --owner alice --host 198.18.9.1/30     # plain: host and VM only
   drawbridge tap add --owner alice --network lan --json | jq -r '.lines[] | select(.vmm == "QEMU").line'`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -73,6 +92,8 @@ a network it is a plain one, whose host end stays in the host's stack.
 	cmd.Flags().StringVar(&o.Network, "network", "", "the network of the file, or the bridge, that it is plugged into: `NET`")
 	cmd.Flags().StringVar(&o.host, "host", "", "the host's `ADDRESS` on a plain tap, with its prefix length")
 	cmd.Flags().StringVar(&o.mac, "mac", "", "the `MAC` of the VM's NIC; without: one is chosen, the same for the same name")
+	cmd.Flags().StringVar(&o.security, "security", model.SecurityOff, "what the VM may send: `LEVEL` strict (as itself only), mac (from its MAC address only) or off")
+	cmd.Flags().StringArrayVar(&o.from, "from", nil, "with strict, an `ADDRESS` or subnet that the VM may send from, or dhcp: what a server gives it; without: any")
 	cmd.Flags().BoolVar(&o.MultiQueue, "multi-queue", false, "make it for a VMM that opens several queues, and then for such a one only")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the tap and the lines as JSON")
 	return cmd
@@ -94,6 +115,10 @@ func (a *app) tapAdd(ctx context.Context, o tapAddOptions) error {
 	tap.Added = plan.AddedTap{By: plan.ByCommand, MAC: model.MAC(strings.ToLower(o.mac))}
 	if o.mac != "" && !tap.Added.MAC.Unicast() {
 		return withCode(exitUsage, fmt.Errorf("--mac %s: not the address of a NIC\n  hint: six octets, the first of them even: 02:11:22:33:44:55", o.mac))
+	}
+	var err error
+	if tap.Security, err = o.port(); err != nil {
+		return withCode(exitUsage, err)
 	}
 	if o.host != "" {
 		p, err := netip.ParsePrefix(o.host)
