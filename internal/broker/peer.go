@@ -75,7 +75,7 @@ func peerGroups(fd int) ([]uint32, error) {
 }
 
 // processStarted is when a process started, in clock ticks after boot: with its number it
-// is a process's name. It is an error for one that has ended, though not yet been waited for.
+// is a process's name.
 func processStarted(pid int) (uint64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -84,15 +84,28 @@ func processStarted(pid int) (uint64, error) {
 	// The second field is the command in brackets, which may hold anything; after it come
 	// the third, the state, and as the 22nd the start (proc_pid_stat(5)).
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+	if len(fields) < 20 {
 		return 0, fmt.Errorf("process %d: %w", pid, os.ErrProcessDone)
 	}
 	return strconv.ParseUint(fields[19], 10, 64)
 }
 
+// processLives asks the process itself, not its state: that is "Z" also for a moment of an
+// execve(2), while another thread takes the first one's place (de_thread), and for one that
+// has ended and was not waited for. A pidfd is readable when all threads have ended.
 func processLives(h *plan.TapHolder) bool {
+	pidfd, err := unix.PidfdOpen(h.PID, 0)
+	if err != nil {
+		return !errors.Is(err, unix.ESRCH)
+	}
+	defer unix.Close(pidfd)
 	started, err := processStarted(h.PID)
-	return err == nil && started == h.Started
+	if err != nil || started != h.Started {
+		return false
+	}
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err != nil || n == 0
 }
 
 // askACL asks an access file about a bridge with the rights of the user who asks.
