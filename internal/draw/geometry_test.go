@@ -177,3 +177,28 @@ func BenchmarkScene1000Bridges(b *testing.B) {
 		draw.Draw(draw.Options{}, draw.Frame{Now: w})
 	}
 }
+
+// Two bridges beside each other are two: in a terminal there is a cell between their buses.
+func TestBusesStandApartInCells(t *testing.T) {
+	hosts := cases()
+	hosts["many-bridges"] = frameOf("", manyBridges(9))
+	for name, f := range hosts {
+		buses := map[float64][]draw.Line{}
+		for _, g := range draw.Draw(draw.Options{Metrics: draw.Cells(), MaxWidth: 199}, f).Groups {
+			for _, p := range g.Parts {
+				if l, ok := p.(draw.Line); ok && l.Style == draw.BridgeBus && len(l.Points) == 2 {
+					buses[l.Points[0].Y] = append(buses[l.Points[0].Y], l)
+				}
+			}
+		}
+		for y, list := range buses {
+			for _, a := range list {
+				for _, b := range list {
+					if gap := b.Points[0].X - a.Points[1].X; b.Points[0].X > a.Points[0].X && gap < 2 {
+						t.Errorf("%s, line %v: two buses run together at column %v", name, y, a.Points[1].X)
+					}
+				}
+			}
+		}
+	}
+}

@@ -170,14 +170,15 @@ func (g *graph) needs(i *iface, list []*iface, rowOf map[*container]int, rows in
 		if c.segment == nil {
 			continue
 		}
-		take(lineLayer(rowOf[c]), m.Overhang, m.Overhang)
+		cell := 1 - 2*m.Middle // where the last place of a bus is a cell, not a line
+		take(lineLayer(rowOf[c]), m.Overhang, m.Overhang+cell)
 		if c.labelBeside(list) == i {
 			label := c.segment.label
 			if c.continued(list) {
 				label = c.segment.short
 			}
 			take(labelLayer(rowOf[c]), 0, m.Text+label)
-			take(lineLayer(rowOf[c]), 0, m.Text+label)
+			take(lineLayer(rowOf[c]), 0, m.Text+label+cell)
 		}
 	}
 	return need
