@@ -60,6 +60,10 @@ func Style(t Theme) string {
 	}
 }
 
+// onPaper makes a picture that is wider than the page as wide as the page: a browser that
+// prints an SVG cuts off what is beyond.
+const onPaper = "@media print{svg.drawbridge{width:100%;height:auto}}\n"
+
 func block(declarations string) string {
 	return ".drawbridge{" + strings.TrimSpace(declarations) + "}\n"
 }
@@ -106,7 +110,7 @@ func newWriter(s *draw.Scene, o Options) *writer {
 		id, num(s.Width), num(s.Height), num(s.Width), num(s.Height), title, desc)
 	fmt.Fprintf(&w.b, "<title id=\"%s\">%s</title>\n<desc id=\"%s\">%s</desc>\n", title, escape(s.Title), desc, escape(s.Desc))
 	if !o.Inline {
-		fmt.Fprintf(&w.b, "<style>\n%s</style>\n", Style(o.Theme))
+		fmt.Fprintf(&w.b, "<style>\n%s%s</style>\n", Style(o.Theme), onPaper)
 	}
 	fmt.Fprintf(&w.b, `<rect class="bg" width="%s" height="%s"/>`+"\n", num(s.Width), num(s.Height))
 	return w
