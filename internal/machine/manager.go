@@ -13,12 +13,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/kernel"
+	"drawbridge/internal/machine/initrd"
 	"drawbridge/internal/machine/qemu"
 	"drawbridge/internal/machine/uml"
 	"drawbridge/internal/model"
@@ -83,7 +85,32 @@ func (m *Manager) Ready(ctx context.Context, op model.Operation) error {
 	if umls := of[vmmUML]; len(umls) > 0 {
 		errs = append(errs, uml.Ready(ctx, umls, m.kept()))
 	}
+	if needsInit(of) {
+		executable, err := m.executable()
+		if err == nil {
+			err = initrd.CheckInit(executable)
+		}
+		errs = append(errs, err)
+	}
 	return errors.Join(append(errs, qemu.Ready(ctx, of[vmmQEMU], m.kept()))...)
+}
+
+// needsInit tells whether a machine boots this program as its /init: every UML, and a QEMU
+// that runs our own guest.
+func needsInit(of map[string][]model.MachineConfig) bool {
+	return len(of[vmmUML]) > 0 || slices.ContainsFunc(of[vmmQEMU], model.MachineConfig.HasAgent)
+}
+
+// executable is the program that shims and guests are.
+func (m *Manager) executable() (string, error) {
+	if m.Executable != "" {
+		return m.Executable, nil
+	}
+	own, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("own executable: %w", err)
+	}
+	return own, nil
 }
 
 // Notes are what a person should know of an operation though it can be carried out: a
@@ -140,13 +167,9 @@ func (m *Manager) start(ctx context.Context, c model.MachineConfig) error {
 			c.NICs[i].MAC = defaultMAC(c.Name, nic.Name)
 		}
 	}
-	executable := m.Executable
-	if executable == "" {
-		own, err := os.Executable()
-		if err != nil {
-			return fmt.Errorf("own executable: %w", err)
-		}
-		executable = own
+	executable, err := m.executable()
+	if err != nil {
+		return err
 	}
 	lock, err := m.prepare(ctx, shimConfig{Machine: c, Executable: executable, Kept: m.kept()})
 	if err != nil {
