@@ -48,7 +48,7 @@ func TestVirtualMachinesOfAUserWithoutRights(t *testing.T) {
 	r.logged("a new policy is in force")
 	dhcp := r.serveDHCP()
 
-	inUML := r.boot("u", []string{uml, "mem=96M", "initrd=%INITRD%", "umid=broker-%PID%", "uml_dir=%DIR%", "con=null", "con0=fd:0,fd:1", "ssl=null", "ssl0=fd:3,fd:3",
+	inUML := r.boot("u", []string{"setarch", "-R", uml, "mem=128M", "initrd=%INITRD%", "umid=broker-%PID%", "uml_dir=%DIR%", "con=null", "con0=fd:0,fd:1", "ssl=null", "ssl0=fd:3,fd:3",
 		"initcall_blacklist=raid6_select_algo,init_zswap", "panic=1", "quiet", "vec1:transport=tap,ifname=%TAP%,depth=128,gro=1,mac=%MAC%"},
 		"02:aa:00:00:00:01", "/dev/ttyS0", umlModules(t))
 	kernel, err := filepath.Abs(kernels[0])

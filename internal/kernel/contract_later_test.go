@@ -36,8 +36,9 @@ func do(t *testing.T, k doer, ops ...model.Operation) {
 	}
 }
 
-// TestLinkwatchComesLater: who looks at once sees the state that was, and who waits for the
-// link sees the one that is. The real kernel may be faster, but not each time.
+// TestLinkwatchComesLater: who looks at once may see the state that was, and who waits for the
+// link sees the one that is. The fake is always late; the real kernel is where it has other
+// things to do, and on an idle machine hardly ever.
 func TestLinkwatchComesLater(t *testing.T) {
 	t.Parallel()
 	live := testnet.New(t)
@@ -62,8 +63,12 @@ func TestLinkwatchComesLater(t *testing.T) {
 				break
 			}
 		}
-		if !late {
+		switch {
+		case late:
+		case k == doer(memory):
 			t.Errorf("%T: the state was never late", k)
+		default:
+			t.Logf("%T: the state was never late", k)
 		}
 	}
 }

@@ -292,7 +292,7 @@ func TestUMLFailsClearly(t *testing.T) {
 		{"not a UML", model.MachineConfig{Name: "web", VMM: "uml", Kernel: "/bin/true", Memory: 64 << 20}, model.ErrInvalid, "User-Mode Linux"},
 		{"no such tap", umlConfig(at("tap9")), model.ErrNotFound, "tap9"},
 		{"not a tap", umlConfig(at("br0")), model.ErrInvalid, "not a tap"},
-		{"a root that is not there yet", model.MachineConfig{Name: "web", VMM: "uml", Root: "hostfs:/"}, model.ErrInvalid, "root"},
+		{"a root that is not there", model.MachineConfig{Name: "web", VMM: "uml", Root: "hostfs:/nowhere"}, model.ErrNotFound, "root hostfs:/nowhere"},
 		{"another VMM", model.MachineConfig{Name: "web", VMM: "xen"}, model.ErrInvalid, "hint"},
 		{"a bad name", model.MachineConfig{Name: "../web", VMM: "uml"}, model.ErrInvalid, "name"},
 		{"a kernel that ends", model.MachineConfig{Name: "web", VMM: "uml", Memory: 64 << 20, Args: []string{"rdinit=/nothing"}}, nil, "console"},

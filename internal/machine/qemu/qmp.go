@@ -181,16 +181,25 @@ func (m *monitor) send(ctx context.Context, command string, arguments any, right
 	}
 	select {
 	case a := <-answer:
-		if a.Error != nil {
-			a.Error.command = command
-			return nil, a.Error
-		}
-		return a.Return, nil
+		return a.result(command)
 	case <-m.gone:
-		return nil, m.ended()
+		select {
+		case a := <-answer: // its last word
+			return a.result(command)
+		default:
+			return nil, m.ended()
+		}
 	case <-ctx.Done():
 		return nil, fmt.Errorf("QMP: no answer to %s: %w", command, ctx.Err())
 	}
+}
+
+func (a message) result(command string) (json.RawMessage, error) {
+	if a.Error != nil {
+		a.Error.command = command
+		return nil, a.Error
+	}
+	return a.Return, nil
 }
 
 func (m *monitor) close() error { return m.conn.Close() }

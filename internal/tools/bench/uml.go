@@ -26,7 +26,7 @@ import (
 const umlFile = `networks:
   lan: {mode: bridged, bridge: br0}
 machines:
-  ours: {memory: 96M, nics: {eth1: {network: lan, address: 198.18.0.211/24}}}
+  ours: {memory: 128M, nics: {eth1: {network: lan, address: 198.18.0.211/24}}}
 taps:
   best: {network: lan}
   page: {network: lan}
@@ -91,7 +91,7 @@ func measureUML(ctx context.Context, o options) (section, error) {
 		if err != nil {
 			return section{}, err
 		}
-		if speakers[m.name], err = l.speak(ctx, "host", "> ", self, "inside-uml", "mem=96M", "initrd="+archive,
+		if speakers[m.name], err = l.speak(ctx, "host", "> ", self, "inside-uml", "mem=128M", "initrd="+archive,
 			"con=null", "con0=fd:0,fd:1", "ssl=null", "ssl0=fd:3,fd:3", "uml_dir="+l.dir, "umid="+m.name, "quiet", m.nic); err != nil {
 			return section{}, fmt.Errorf("%s: %w", m.name, err)
 		}
@@ -166,12 +166,15 @@ func (l *pretend) speak(ctx context.Context, namespace, until string, args ...st
 // hear reads until the last line that was begun matches.
 func (s *speaker) hear(what *regexp.Regexp) ([]string, error) {
 	var line []byte
+	var said []string
 	for {
 		b, err := s.out.ReadByte()
 		if err != nil {
-			return nil, fmt.Errorf("%w after %q", err, line)
+			said = append(said, string(line))
+			return nil, fmt.Errorf("%w after\n%s", err, strings.Join(said[max(0, len(said)-20):], "\n"))
 		}
 		if b == '\n' {
+			said = append(said, string(line))
 			line = line[:0]
 			continue
 		}
@@ -216,7 +219,9 @@ func insideUML(ctx context.Context, args []string) error {
 	}
 	defer line.Close()
 	defer theirLine.Close()
-	cmd := exec.CommandContext(ctx, "linux.uml", args...)
+	// Without -R (no address space randomisation) its page tables take a random amount of
+	// the guest's memory, and one boot in some panics.
+	cmd := exec.CommandContext(ctx, "setarch", append([]string{"-R", "linux.uml"}, args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, theirs
 	cmd.ExtraFiles = []*os.File{theirLine}
 	if err := cmd.Start(); err != nil {
