@@ -293,6 +293,7 @@ func TestUMLFailsClearly(t *testing.T) {
 		{"no such tap", umlConfig(at("tap9")), model.ErrNotFound, "tap9"},
 		{"not a tap", umlConfig(at("br0")), model.ErrInvalid, "not a tap"},
 		{"a root that is not there", model.MachineConfig{Name: "web", VMM: "uml", Root: "hostfs:/nowhere"}, model.ErrNotFound, "root hostfs:/nowhere"},
+		{"the host's own root", model.MachineConfig{Name: "web", VMM: "uml", Root: "hostfs:/"}, model.ErrInvalid, "hint: mount --bind"},
 		{"another VMM", model.MachineConfig{Name: "web", VMM: "xen"}, model.ErrInvalid, "hint"},
 		{"a bad name", model.MachineConfig{Name: "../web", VMM: "uml"}, model.ErrInvalid, "name"},
 		{"a kernel that ends", model.MachineConfig{Name: "web", VMM: "uml", Memory: 64 << 20, Args: []string{"rdinit=/nothing"}}, nil, "console"},

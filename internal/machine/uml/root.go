@@ -79,6 +79,8 @@ func (r *root) checkFolder() error {
 		return err
 	case !st.IsDir():
 		return fmt.Errorf("%w: it is no folder (hint: for an image, give its path without hostfs:)", model.ErrInvalid)
+	case filepath.Clean(r.folder) == "/" && r.writes != writesThrough:
+		return fmt.Errorf("%w: the machine's own memory and sockets lie below it, and cannot be read-only (hint: mount --bind / /mnt, and root: hostfs:/mnt)", model.ErrInvalid)
 	case strings.Contains(r.folder, ","):
 		return fmt.Errorf("%w: a comma in the path, which User-Mode Linux takes for its end", model.ErrInvalid)
 	case r.writes == writesThrough && unix.Access(r.folder, unix.W_OK) != nil:
