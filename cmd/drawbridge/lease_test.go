@@ -37,19 +37,24 @@ func TestALeaseNeverRunsOut(t *testing.T) {
 	bin := build(t)
 	for _, client := range []struct {
 		name, pkg string
-		args      func(dir string) []string
+		// anew is how long the client may be without an address where it begins anew: on the
+		// uplink, after the way back, by its own doing.
+		anew time.Duration
+		args func(dir string) []string
 	}{
-		{"dhclient", "isc-dhcp-client", func(dir string) []string {
+		{"dhclient", "isc-dhcp-client", 0, func(dir string) []string {
 			return []string{"-4", "-d", "-lf", dir + "/leases", "-pf", dir + "/pid", "eth0"}
 		}},
 		// On a port it hears nothing, and begins anew when its own lease is over: by itself after
-		// 20 s, which no server's lease is shorter than but this one's.
-		{"udhcpc", "udhcpc", func(string) []string { return []string{"-f", "-i", "eth0", "-A", "1", "-t", "1", "-T", "1"} }},
+		// 20 s, which no server's lease is shorter than but this one's. Its script then takes the
+		// address off the uplink, until the server has given it again.
+		{"udhcpc", "udhcpc", 10 * time.Second, func(string) []string { return []string{"-f", "-i", "eth0", "-A", "1", "-t", "1", "-T", "1"} }},
 	} {
 		t.Run(client.name, func(t *testing.T) {
 			path := testnet.RequireCommand(t, client.name, client.pkg)
 			t.Parallel()
 			s := newLeaseSite(t, bin)
+			s.anew = client.anew
 			s.start(path, client.args(t.TempDir())...)
 			defer s.watch()()
 
@@ -99,6 +104,7 @@ type leaseSite struct {
 	host      *testnet.Net
 	server    *router.DHCP
 	bin, file string
+	anew      time.Duration
 }
 
 func newLeaseSite(t *testing.T, bin string) *leaseSite {
@@ -115,7 +121,7 @@ func newLeaseSite(t *testing.T, bin string) *leaseSite {
 	if err := os.WriteFile(file, []byte("networks:\n  lan: {mode: bridged, bridge: br0, uplink: eth0}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &leaseSite{t, host, d, filepath.Join(bin, "drawbridge"), file}
+	return &leaseSite{t: t, host: host, server: d, bin: filepath.Join(bin, "drawbridge"), file: file}
 }
 
 // start runs a client in the host, with a copy of /etc to write in, and waits until it has
@@ -135,7 +141,10 @@ func (s *leaseSite) start(path string, args ...string) {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for end := time.Now().Add(60 * time.Second); len(s.found()) == 0; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if links, _ := s.found(); len(links) > 0 {
+			return
+		}
 		if time.Now().After(end) {
 			words, _ := os.ReadFile(said.Name())
 			s.t.Fatalf("%s got no address:\n%s", path, words)
@@ -143,19 +152,18 @@ func (s *leaseSite) start(path string, args ...string) {
 	}
 }
 
-// found are the links that have the address.
-func (s *leaseSite) found() []string {
+// found are the links that have the address, and whether there is a bridge of ours.
+func (s *leaseSite) found() (links []string, bridged bool) {
 	ns, err := s.host.Observe(context.Background())
 	if err != nil {
-		return []string{err.Error()} // looked again at once
+		return []string{err.Error()}, true // looked again at once
 	}
-	var out []string
 	for _, a := range ns.Addresses {
 		if a.Prefix == leased {
-			out = append(out, a.Link)
+			links = append(links, a.Link)
 		}
 	}
-	return out
+	return links, ns.Link("br0") != nil
 }
 
 // watch looks after the address, at the host and at the server, until it is stopped.
@@ -163,14 +171,18 @@ func (s *leaseSite) watch() (stop func()) {
 	quit := make(chan struct{})
 	var done sync.WaitGroup
 	done.Go(func() {
+		seen := time.Now()
 		for {
 			select {
 			case <-quit:
 				return
 			case <-time.After(30 * time.Millisecond):
 			}
-			links := s.found()
-			if len(links) == 0 {
+			links, bridged := s.found()
+			switch {
+			case len(links) > 0:
+				seen = time.Now()
+			case bridged || time.Since(seen) > s.anew:
 				s.t.Errorf("%s: %s is nowhere", time.Now().Format("15:04:05.000"), leased)
 				return
 			}
