@@ -138,7 +138,12 @@ func TestLocked(t *testing.T) {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- k.Run(ctx) }()
-	defer func() { stop(); <-ended }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
 	select {
 	case s := <-states:
 		if s.Failing == "" {
