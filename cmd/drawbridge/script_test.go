@@ -119,22 +119,37 @@ func condition(name string) (bool, error) {
 }
 
 // settled is the script command "settled NAMESPACE": waits until all that is up has its
-// carrier and link-local address for good.
+// carrier and, but for a bridge's and a bond's port, its link-local address for good. A bond
+// has its carrier when it first looks at its members, and its address a second after that.
 func settled(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: settled NAMESPACE")
 	}
-	var last []byte
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		out, err := exec.Command("ip", "-n", args[0], "addr").Output()
+	var unsettled string
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		out, err := exec.Command("ip", "-n", args[0], "-o", "link", "show", "up").Output()
 		ts.Check(err)
-		if !bytes.Contains(out, []byte("tentative")) && bytes.Equal(out, last) && !bytes.Contains(out, []byte("state LOWERLAYERDOWN")) {
+		unsettled = ""
+		for line := range strings.Lines(string(out)) {
+			name, _, _ := strings.Cut(strings.Fields(line)[1], "@")
+			name = strings.TrimSuffix(name, ":")
+			addresses, err := exec.Command("ip", "-n", args[0], "-6", "-o", "addr", "show", "dev", name).Output()
+			ts.Check(err)
+			switch {
+			case strings.Contains(line, "NO-CARRIER") || strings.Contains(line, "LOWERLAYERDOWN"):
+				unsettled = line
+			case bytes.Contains(addresses, []byte("tentative")):
+				unsettled = string(addresses)
+			case name == "lo" || strings.Contains(line, " master "):
+			case !bytes.Contains(addresses, []byte("scope link")):
+				unsettled = name + " has no link-local address"
+			}
+		}
+		if unsettled == "" {
 			return
 		}
-		last = out
-		time.Sleep(500 * time.Millisecond)
 	}
-	ts.Fatalf("%s does not settle:\n%s", args[0], last)
+	ts.Fatalf("%s does not settle: %s", args[0], unsettled)
 }
 
 // guestKernel is the one that scripts/need.sh fetches, "" for none.

@@ -74,9 +74,34 @@ func InUML(t *testing.T, run string, modules []string, env ...string) string {
 	}
 	out := bootUML(t, kernel, dir)
 	if !strings.Contains(out, umlEnd+" 0") {
-		t.Fatalf("inside the UML:\n%s", out)
+		t.Fatalf("inside the UML:\n%s", failures(out))
 	}
 	return out
+}
+
+// failures are the lines of the tests' output around each failure; all of them where
+// nothing says that it failed.
+func failures(out string) string {
+	const around = 25
+	lines := strings.SplitAfter(out, "\n")
+	var told strings.Builder
+	next := 0
+	for i, line := range lines {
+		if !strings.Contains(line, "FAIL:") && !strings.Contains(line, "panic:") {
+			continue
+		}
+		if from := max(next, i-around); from < len(lines) {
+			if from > next {
+				fmt.Fprintf(&told, "[%d lines left out]\n", from-next)
+			}
+			next = max(next, min(i+around, len(lines)))
+			told.WriteString(strings.Join(lines[from:next], ""))
+		}
+	}
+	if told.Len() == 0 {
+		return out
+	}
+	return told.String()
 }
 
 func bootUML(t *testing.T, kernel, dir string) string {
