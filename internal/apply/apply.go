@@ -33,6 +33,12 @@ type Machines interface {
 	Do(ctx context.Context, op model.Operation) error
 }
 
+// Services starts, changes and stops what networks serve.
+type Services interface {
+	List(ctx context.Context) ([]model.Service, error)
+	Do(ctx context.Context, op model.Operation) error
+}
+
 // Probes ask on the wire whether the host can still be reached. They are chosen before
 // anything is touched, and judged when the result is verified: what did not pass before
 // is not required after.
@@ -46,6 +52,8 @@ type Probes interface {
 type Transaction struct {
 	Kernel   Kernel
 	Machines Machines
+	// Services may be nil: nothing is served then.
+	Services Services
 	// Probes may be nil: nothing is asked then.
 	Probes Probes
 	// Store keeps the journal and what is owned.
@@ -226,6 +234,12 @@ func (t *Transaction) do(ctx context.Context, op model.Operation) (model.Made, e
 	if model.ForMachine(op) {
 		return nil, t.Machines.Do(ctx, op)
 	}
+	if model.ForService(op) {
+		if t.Services == nil {
+			return nil, fmt.Errorf("%s %s: nothing is served here: %w", op.Op(), op.Object(), model.ErrInvalid)
+		}
+		return nil, t.Services.Do(ctx, op)
+	}
 	return t.Kernel.Do(ctx, op)
 }
 
@@ -280,6 +294,11 @@ func (t *Transaction) observe(ctx context.Context) (model.Snapshot, error) {
 		return model.Snapshot{}, err
 	}
 	s := model.Snapshot{Namespaces: []model.Namespace{ns}, Machines: ms}
+	if t.Services != nil {
+		if s.Services, err = t.Services.List(ctx); err != nil {
+			return model.Snapshot{}, err
+		}
+	}
 	s.Sort()
 	return s, nil
 }

@@ -8,7 +8,8 @@ import (
 
 // Operation is one thing that can be done to a machine's network. Its effect on
 // a snapshot is [Snapshot.Apply]; internal/kernel carries out those on links,
-// addresses, routes and settings, internal/machine those on machines.
+// addresses, routes and settings, internal/machine those on machines, internal/service
+// those on what networks serve.
 //
 // An operation acts in the namespace that was asked for, names its objects, and
 // holds plain values only: it can be printed, stored in the journal and replayed.
@@ -291,6 +292,7 @@ var operationTypes = func() map[string]reflect.Type {
 		AddAddresses{}, DeleteAddresses{}, SettleAddresses{}, AddRoutes{}, DeleteRoutes{}, MoveRoutes{},
 		CopyNeighbours{}, CopyRules{}, DeleteRules{}, SetToken{}, SolicitRouters{}, RenewAddresses{}, JoinGroups{}, LeaveGroups{}, SecurePorts{}, FreePorts{}, SetIsolated{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{},
 		StartMachine{}, StopMachine{}, StartMachines{}, StopMachines{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
+		StartService{}, ChangeService{}, StopService{},
 	} {
 		types[op.Op()] = reflect.TypeOf(op)
 	}

@@ -23,6 +23,11 @@ func TestOperationsSurviveJSON(t *testing.T) {
 		StartMachines{Machines: []MachineConfig{{Name: "web1", VMM: "uml", Root: "/srv/debian.img", Writes: "keep", Restart: "always"}, {Name: "web2", VMM: "namespace"}}},
 		StopMachines{Machines: []string{"web1", "web2"}},
 		PlugNIC{Machine: "web", NIC: NICConfig{Name: "eth1", Link: "tap0", Transport: TransportTap}},
+		StartService{Service: Service{Network: "private", Link: "br1",
+			DHCP4: &DHCP4Config{Server: netip.MustParsePrefix("198.18.7.1/24"), First: netip.MustParseAddr("198.18.7.100"), Last: netip.MustParseAddr("198.18.7.199"), Static: []StaticLease{{MAC: "02:00:00:00:00:09", Name: "web"}}},
+			RA:    &RAConfig{Prefixes: []RAPrefix{{Prefix: netip.MustParsePrefix("2001:db8:7::/64")}}, Search: []string{"home.arpa"}},
+			DNS:   &DNSConfig{Listen: []netip.Addr{netip.MustParseAddr("198.18.7.1")}, Clients: []netip.Prefix{netip.MustParsePrefix("198.18.7.0/24")}, Upstreams: []netip.AddrPort{netip.MustParseAddrPort("198.18.0.1:53")}}}},
+		StopService{Network: "private"},
 	}
 	data, err := json.Marshal(ops)
 	if err != nil {
@@ -47,7 +52,7 @@ func TestEveryOperationTypeIsRegistered(t *testing.T) {
 			t.Errorf("%s is registered as %s", op.Op(), name)
 		}
 	}
-	if len(operationTypes) != 39 {
+	if len(operationTypes) != 42 {
 		t.Errorf("%d operations are registered; count them again", len(operationTypes))
 	}
 }

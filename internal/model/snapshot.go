@@ -43,6 +43,8 @@ type Snapshot struct {
 	Unseen int `json:"unseen,omitempty"`
 	// Machines hold the wire ends of taps or veths of these namespaces.
 	Machines []Machine `json:"machines,omitempty"`
+	// Services are what processes of ours serve on the networks of these namespaces.
+	Services []Service `json:"services,omitempty"`
 }
 
 // SystemName is the distribution's name and version by the text of os-release(5), ""
@@ -201,6 +203,7 @@ func (s *Snapshot) Sort() {
 		s.Namespaces[i].Sort()
 	}
 	slices.SortFunc(s.Machines, func(a, b Machine) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.Services, func(a, b Service) int { return cmp.Compare(a.Network, b.Network) })
 	for i := range s.Machines {
 		if s.Machines[i].Inside != nil {
 			s.Machines[i].Inside.Sort()

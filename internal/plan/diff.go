@@ -17,6 +17,7 @@ import (
 func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, error) {
 	now = now.Clone()
 	now.Machines = slices.DeleteFunc(now.Machines, func(m model.Machine) bool { return m.Config != nil && !m.Lives() })
+	now.Services = slices.DeleteFunc(now.Services, func(s model.Service) bool { return !s.Lives() })
 	if now.Here().SecurityUnseen { // then what we made is the best that is known
 		now.Here().Secured = slices.Clone(own.Secured)
 	}
@@ -26,6 +27,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 		return b.done()
 	}
 	b.stopMachines(w)
+	b.stopServices(w)
 	b.dropAddresses(w)
 	b.releaseUplinks(w)
 	b.dropLinks(w)
@@ -51,6 +53,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 		b.plugCable(c)
 	}
 	b.isolate(single)
+	b.runServices(w)
 	b.runMachines(w.machines)
 	if w.empty() {
 		b.restoreSettings()

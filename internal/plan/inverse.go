@@ -72,6 +72,8 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		if was, ok := ns.Settings[op.Path]; ok && was != op.Value {
 			return model.Operations{model.SetSetting{Path: op.Path, Value: was}}
 		}
+	case model.StartService, model.ChangeService, model.StopService:
+		return inverseForService(op, before)
 	default:
 		return inverseForMachine(op, before)
 	}

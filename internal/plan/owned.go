@@ -28,6 +28,8 @@ type Owned struct {
 	Secured []model.PortSecurity `json:"secured,omitempty"`
 	// Machines that were started.
 	Machines []string `json:"machines,omitempty"`
+	// Services are the networks whose servers were started.
+	Services []string `json:"services,omitempty"`
 	// Networks of the file that is in force, with their bridges: what names a network
 	// later, without the file at hand, is looked up here.
 	Networks []OwnedNetwork `json:"networks,omitempty"`
@@ -76,7 +78,7 @@ type OwnedUplink struct {
 
 // Empty tells whether there is nothing to bring back.
 func (o Owned) Empty() bool {
-	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Secured)+len(o.Machines)+len(o.Networks) == 0
+	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Secured)+len(o.Machines)+len(o.Services)+len(o.Networks) == 0
 }
 
 // WithIndexes notes the indexes that the kernel gave to the links that were made.
@@ -94,6 +96,7 @@ func (o Owned) clone() Owned {
 	o.Links, o.Touched, o.Uplinks = slices.Clone(o.Links), slices.Clone(o.Touched), slices.Clone(o.Uplinks)
 	o.Addresses, o.Settings, o.Machines = slices.Clone(o.Addresses), maps.Clone(o.Settings), slices.Clone(o.Machines)
 	o.Rules, o.Networks, o.Secured = slices.Clone(o.Rules), slices.Clone(o.Networks), slices.Clone(o.Secured)
+	o.Services = slices.Clone(o.Services)
 	return o
 }
 
@@ -195,6 +198,8 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 		o.Machines = append(o.Machines, op.Names()...)
 	case model.StopMachines:
 		o.Machines = slices.DeleteFunc(o.Machines, func(m string) bool { return slices.Contains(op.Machines, m) })
+	default:
+		o.recordService(op)
 	}
 }
 

@@ -16,6 +16,7 @@ type wanted struct {
 	bridges  []wantedBridge
 	cables   []wantedCable
 	machines []model.MachineConfig
+	services []model.Service
 	byLink   map[string]int // cables
 }
 
@@ -41,7 +42,9 @@ type wantedCable struct {
 }
 
 // empty is the wish of 'down': nothing of ours shall be left.
-func (w *wanted) empty() bool { return len(w.bridges)+len(w.cables)+len(w.machines) == 0 }
+func (w *wanted) empty() bool {
+	return len(w.bridges)+len(w.cables)+len(w.machines)+len(w.services) == 0
+}
 
 func (w *wanted) networks() []OwnedNetwork {
 	var out []OwnedNetwork

@@ -18,7 +18,7 @@ const Presence = "presence"
 
 // Mismatch is one thing that is not as it should be.
 type Mismatch struct {
-	Object string // link, setting or machine
+	Object string // link, setting, machine or network
 	What   string // "master": the property
 	Want   string
 	Got    string
@@ -35,14 +35,14 @@ func orNone(s string) string {
 	return s
 }
 
-// Objects are the links, settings and machines that a list of operations touches:
-// those that are worth verifying.
-type Objects struct{ Links, Settings, Machines []string }
+// Objects are the links, settings, machines and networks' services that a list of
+// operations touches: those that are worth verifying.
+type Objects struct{ Links, Settings, Machines, Services []string }
 
 // ObjectsOf collects the objects of operations.
 func ObjectsOf(ops []model.Operation) Objects {
 	var o Objects
-	seen := map[*[]string]map[string]bool{&o.Links: {}, &o.Settings: {}, &o.Machines: {}}
+	seen := map[*[]string]map[string]bool{&o.Links: {}, &o.Settings: {}, &o.Machines: {}, &o.Services: {}}
 	add := func(list *[]string, names ...string) {
 		for _, n := range names {
 			if n != "" && !seen[list][n] {
@@ -73,9 +73,12 @@ func ObjectsOf(ops []model.Operation) Objects {
 			add(&o.Machines, op.Machines...)
 		case model.CopyNeighbours, model.WaitUp, model.RedirectIngress, model.EndRedirect, model.JoinGroups, model.LeaveGroups:
 		default:
-			if model.ForMachine(op) {
+			switch {
+			case model.ForMachine(op):
 				add(&o.Machines, op.Object())
-			} else {
+			case model.ForService(op):
+				add(&o.Services, op.Object())
+			default:
 				add(&o.Links, op.Object())
 			}
 		}
@@ -100,6 +103,9 @@ func Check(want, got model.Snapshot, objects Objects) []Mismatch {
 	}
 	for _, name := range objects.Machines {
 		c.machine(want.Machine(name), got.Machine(name), name)
+	}
+	for _, network := range objects.Services {
+		c.service(want.Service(network), got.Service(network), network)
 	}
 	return c.found
 }
@@ -223,6 +229,17 @@ func (c *checker) machine(want, got *model.Machine, name string) {
 			at = g.Link.String()
 		}
 		c.compare(name+"/"+n.Name, "cable", n.Link.String(), at)
+	}
+}
+
+func (c *checker) service(want, got *model.Service, network string) {
+	if want == nil || got == nil {
+		c.compare(network, "servers", presence(want != nil), presence(got != nil))
+		return
+	}
+	c.compare(network, "servers", want.State, got.State)
+	if !want.Same(*got) {
+		c.found = append(c.found, Mismatch{network, "servers", fmt.Sprintf("%s on %s as planned", want.Parts(), want.Link), fmt.Sprintf("%s on %s, otherwise", got.Parts(), got.Link)})
 	}
 }
 

@@ -115,7 +115,7 @@ func (k *Kernel) Done() int {
 
 // Do carries an operation out, and returns the indexes of the links that it made.
 func (k *Kernel) Do(ctx context.Context, op model.Operation) (model.Made, error) {
-	if model.ForMachine(op) {
+	if model.ForMachine(op) || model.ForService(op) {
 		return nil, fmt.Errorf("%s %s: %w: not an operation of the host's kernel", op.Op(), op.Object(), model.ErrInvalid)
 	}
 	return k.do(ctx, op)
@@ -191,6 +191,22 @@ func (m Machines) List(context.Context) ([]model.Machine, error) {
 // Do carries out an operation on a machine.
 func (m Machines) Do(ctx context.Context, op model.Operation) error {
 	_, err := m.Kernel.do(ctx, op)
+	return err
+}
+
+// Services are what networks serve, in the same snapshot and with the same faults.
+type Services struct{ Kernel *Kernel }
+
+// List lists the services.
+func (s Services) List(context.Context) ([]model.Service, error) {
+	s.Kernel.mu.Lock()
+	defer s.Kernel.mu.Unlock()
+	return s.Kernel.snap.Clone().Services, nil
+}
+
+// Do carries out an operation on a service.
+func (s Services) Do(ctx context.Context, op model.Operation) error {
+	_, err := s.Kernel.do(ctx, op)
 	return err
 }
 
