@@ -46,8 +46,19 @@ var linkScenarios = []scenario{
 	{name: "setting", start: cable("eth0"), do: model.SetSetting{Path: "ipv4/conf/eth0/rp_filter", Value: "2"}},
 	{name: "setting of nothing", do: model.SetSetting{Path: "ipv4/conf/eth0/rp_filter", Value: "2"}, refused: model.ErrNotFound},
 	{name: "setting outside", do: model.SetSetting{Path: "../kernel/hostname", Value: "x"}, refused: model.ErrInvalid},
+	{name: "spanning tree on", start: ops(model.CreateBridge{Name: "br0", MAC: "02:00:00:00:00:01"}), do: model.SetBridge{Bridge: "br0", STP: ref(true)}},
+	{name: "spanning tree with its delay", start: ops(model.CreateBridge{Name: "br0", MAC: "02:00:00:00:00:01"}), do: model.SetBridge{Bridge: "br0", STP: ref(true), ForwardDelay: ref(uint32(1500))}},
+	{name: "spanning tree off again", start: ops(model.CreateBridge{Name: "br0", MAC: "02:00:00:00:00:01"}, model.SetBridge{Bridge: "br0", STP: ref(true), ForwardDelay: ref(uint32(1500))}), do: model.SetBridge{Bridge: "br0", STP: ref(false), ForwardDelay: ref(uint32(0))}},
+	{name: "spanning tree with no delay", start: ops(model.CreateBridge{Name: "br0", MAC: "02:00:00:00:00:01"}, model.SetBridge{Bridge: "br0", STP: ref(true)}), do: model.SetBridge{Bridge: "br0", ForwardDelay: ref(uint32(100))}, refused: model.ErrInvalid},
+	{name: "multicast querier", start: ops(model.CreateBridge{Name: "br0", MAC: "02:00:00:00:00:01"}), do: model.SetBridge{Bridge: "br0", McastQuerier: ref(true)}},
+	{name: "no multicast snooping", start: ops(model.CreateBridge{Name: "br0", MAC: "02:00:00:00:00:01"}), do: model.SetBridge{Bridge: "br0", McastSnooping: ref(false)}},
+	{name: "bridge settings of no bridge", start: cable("eth0"), do: model.SetBridge{Bridge: "eth0", STP: ref(true)}, refused: model.ErrInvalid},
+	{name: "offloads of a tap", start: ops(model.CreateTap{Name: "tap0"}), do: model.ResetOffloads{Link: "tap0"}},
+	{name: "offloads of no tap", start: cable("eth0"), do: model.ResetOffloads{Link: "eth0"}, refused: model.ErrInvalid},
 	{name: "forwarding", start: cable("eth0"), do: model.SetSetting{Path: "ipv4/ip_forward", Value: "1"}},
 }
+
+func ref[T any](v T) *T { return &v }
 
 func withAddresses(as ...model.Address) []model.Operation {
 	return concat(cable("eth0"), ops(model.AddAddresses{Link: "eth0", Addresses: as}))

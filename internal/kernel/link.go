@@ -25,6 +25,8 @@ type rawLink struct {
 	lowerNS int
 	conf4   []byte // IFLA_INET_CONF, see settings.go
 	conf6   []byte // IFLA_INET6_CONF
+	// querier is IFLA_BR_MCAST_QUERIER_STATE of a bridge, nil where the kernel has none.
+	querier []byte
 }
 
 // linkHeader is struct ifinfomsg.
@@ -196,6 +198,7 @@ func (l *rawLink) setKind(i linkInfo) {
 	switch l.Kind {
 	case model.Bridged:
 		l.Bridge = parseBridge(i.data)
+		l.querier = findAttr(i.data, brMcastQuerierState)
 	case "tun":
 		l.Kind, l.Tap = parseTun(i.data)
 	case model.VLANKind:

@@ -64,7 +64,11 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		if l := ns.Link(op.Link); l != nil && l.Token != op.Token {
 			return model.Operations{model.SetToken{Link: op.Link, Token: orSame(l.Token, "::")}}
 		}
-	case model.JoinGroups, model.LeaveGroups, model.RedirectIngress:
+	case model.SetBridge:
+		if l := ns.Link(op.Bridge); l != nil && l.Bridge != nil {
+			return model.Operations{op.Was(*l.Bridge)}
+		}
+	case model.JoinGroups, model.LeaveGroups, model.RedirectIngress, model.ResetOffloads, model.AllowOffloads:
 		return inverseUnseen(op)
 	case model.SecurePorts, model.FreePorts, model.SetIsolated:
 		return inverseForPort(op, ns)
@@ -112,6 +116,10 @@ func inverseUnseen(op model.Operation) model.Operations {
 		return model.Operations{model.JoinGroups(op)}
 	case model.RedirectIngress:
 		return model.Operations{model.EndRedirect{From: op.From}}
+	case model.ResetOffloads:
+		return model.Operations{model.AllowOffloads(op)}
+	case model.AllowOffloads:
+		return model.Operations{model.ResetOffloads(op)}
 	default:
 		return nil
 	}

@@ -71,7 +71,7 @@ func ObjectsOf(ops []model.Operation) Objects {
 			add(&o.Machines, op.Names()...)
 		case model.StopMachines:
 			add(&o.Machines, op.Machines...)
-		case model.CopyNeighbours, model.WaitUp, model.RedirectIngress, model.EndRedirect, model.JoinGroups, model.LeaveGroups:
+		case model.CopyNeighbours, model.WaitUp, model.RedirectIngress, model.EndRedirect, model.JoinGroups, model.LeaveGroups, model.ResetOffloads, model.AllowOffloads:
 		default:
 			switch {
 			case model.ForMachine(op):
@@ -189,6 +189,8 @@ func (c *checker) link(want, got index, name string) {
 	}
 	if w.Bridge != nil && g.Bridge != nil {
 		c.compare(name, "spanning tree", fmt.Sprint(w.Bridge.STP), fmt.Sprint(g.Bridge.STP))
+		c.compare(name, "forward delay", fmt.Sprint(w.Bridge.ForwardDelay), fmt.Sprint(g.Bridge.ForwardDelay))
+		c.compare(name, "multicast querier", fmt.Sprint(w.Bridge.McastQuerier), fmt.Sprint(g.Bridge.McastQuerier))
 	}
 	if w.Port != nil && g.Port != nil {
 		c.compare(name, "isolated", fmt.Sprint(w.Port.Isolated), fmt.Sprint(g.Port.Isolated))
