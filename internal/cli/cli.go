@@ -29,6 +29,7 @@ const (
 	exitRolledBack   = 3 // failed and rolled back
 	exitHalfRolled   = 4 // failed and could not be rolled back wholly
 	exitPlanHasSteps = 5 // plan --detailed-exitcode: there are changes
+	exitFindings     = 6 // doctor: something is wrong
 )
 
 // app is what every command shares.
@@ -111,6 +112,7 @@ func (a *app) rootCommand() *cobra.Command {
 		newUpCommand(a), newConfirmCommand(a), newRollbackCommand(a), newDownCommand(a), newRecoverCommand(a), newStatusCommand(a),
 		newGuardCommand(a), newKeeperCommand(a),
 		newTapCommand(a), newServeCommand(a), newExecCommand(a), newBridgeHelperCommand(a),
+		newDoctorCommand(a),
 		newLabCommand(a),
 		newMachineCommand(a), newMachineShimCommand(), newMachineGuestCommand(), newMachineInitCommand(),
 		newSchemaCommand(a), newVersionCommand(a),

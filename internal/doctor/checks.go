@@ -4,5 +4,8 @@ package doctor
 func Checks() []Check {
 	return []Check{
 		spanningTree,
+		misplacedAddress,
+		portRoute,
+		bridgeFilter,
 	}
 }

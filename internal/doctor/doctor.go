@@ -103,6 +103,15 @@ func by(says string, ops ...model.Operation) Mend {
 	return m
 }
 
+// bySteps is a mend whose steps internal/plan knows already.
+func bySteps(says string, steps []plan.Step) Mend {
+	m := Mend{Says: says, Steps: steps}
+	for _, st := range steps {
+		m.Commands = append(m.Commands, st.Commands(plan.Modern)...)
+	}
+	return m
+}
+
 // byHand is a mend that is a person's.
 func byHand(says string, commands ...string) Mend { return Mend{Says: says, Commands: commands} }
 

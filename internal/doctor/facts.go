@@ -103,3 +103,12 @@ func ParseCounters(text string) map[string]uint64 {
 	}
 	return out
 }
+
+// FromAfar is what is not known of a host that only a snapshot tells of.
+func FromAfar() map[Fact]string {
+	out := map[Fact]string{}
+	for _, f := range []Fact{FactFirewall, FactProcesses, FactManagers, FactOwned, FactOffloads, FactNeighbours, FactConntrack, FactCounters, FactQueriers, FactHeard, FactSwitch, FactPersisted} {
+		out[f] = "a snapshot from afar does not tell"
+	}
+	return out
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
 )
 
 // Host is what is examined: the namespace that was asked for.
@@ -135,3 +136,14 @@ func seconds(hundredths uint32) string {
 }
 
 func yes(b bool) *bool { return &b }
+
+// UplinksOf lists the ports by which bridges lead out of a host, by name.
+func UplinksOf(snap model.Snapshot, owned plan.Owned) []string {
+	h := Host{Snapshot: snap, Facts: Facts{Owned: owned}}
+	h.index()
+	var out []string
+	for _, b := range h.bridges() {
+		out = append(out, names(h.uplinks(b.Name))...)
+	}
+	return out
+}

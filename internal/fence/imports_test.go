@@ -38,6 +38,7 @@ var folders = map[string][]string{
 	"internal/kernel":      {"internal/model", "internal/portsec"},
 	"internal/kernel/fake": {"internal/model"},
 	"internal/preflight":   {"internal/model"},
+	"internal/doctor":      {"internal/model", "internal/plan", "internal/preflight", "internal/snoop"}, // judges by the facts that these have words for
 	"internal/probe":       {"internal/model"},
 	"internal/snoop":       {"internal/model"},
 	"internal/keeper":      {"internal/model"},
@@ -72,7 +73,7 @@ var folders = map[string][]string{
 
 // pure folders do no I/O, have no clock and no environment: what they give depends on
 // what they are given alone, and their tests need no rights.
-var pure = []string{"internal/model", "internal/spec", "internal/plan", "internal/verify", "internal/portsec", "internal/iproute", "internal/draw/...", "internal/kernel/fake"}
+var pure = []string{"internal/model", "internal/spec", "internal/plan", "internal/verify", "internal/portsec", "internal/iproute", "internal/draw/...", "internal/kernel/fake", "internal/doctor"}
 
 // inputOutput are the packages that a pure folder may not import.
 var inputOutput = []string{"os", "os/...", "net", "net/http", "net/http/...", "net/rpc", "net/smtp", "syscall", "log", "log/...", "io/ioutil", "math/rand", "math/rand/v2", "crypto/rand", "runtime/debug", "flag", "plugin"}

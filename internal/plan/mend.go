@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"strings"
 
 	"drawbridge/internal/model"
 )
@@ -23,6 +22,28 @@ func Mend(now model.Snapshot, owned Owned, steps []Step) (Plan, error) {
 	return p, nil
 }
 
+// MoveHome moves the addresses that were left on a port to its bridge, with the routes by
+// the port, in the order of a cutover.
+func MoveHome(now model.Snapshot, port, bridge string) []Step {
+	b := newBuilder(now, Owned{}, Options{})
+	moving := movable(b.here().AddressesOf(port))
+	adding := addresses(moving, func(a model.Address) bool { return !hasAddress(b.here(), bridge, a) })
+	routes := b.movableRoutes(port)
+	if len(adding) > 0 {
+		b.step(fmt.Sprintf("Give %s the addresses of %s", bridge, port), "They are on both for a moment, so that not one packet finds nobody at home.",
+			model.AddAddresses{Link: bridge, Addresses: inTransit(adding)})
+	}
+	b.moveTraffic(port, bridge, routes)
+	if len(moving) > 0 {
+		b.step(fmt.Sprintf("Take the addresses off %s", port), "On a port they are misplaced.", model.DeleteAddresses{Link: port, Addresses: moving})
+	}
+	if len(adding) > 0 {
+		b.step(fmt.Sprintf("Settle the addresses of %s", bridge), "For the move they were set without duplicate address detection and without routes of their own.",
+			model.SettleAddresses{Link: bridge, Addresses: adding})
+	}
+	return b.plan.Steps
+}
+
 // Undoing are the commands that take a plan back, newest first.
 func (p Plan) Undoing() []string {
 	var out []string
@@ -38,19 +59,7 @@ func (p Plan) Undoing() []string {
 func mendCommands(op model.Operation) []string {
 	switch op := op.(type) {
 	case model.SetBridge:
-		words := []string{"ip link set " + op.Bridge + " type bridge"}
-		flag := func(name string, v *bool) {
-			if v != nil {
-				words = append(words, name+" "+map[bool]string{false: "0", true: "1"}[*v])
-			}
-		}
-		flag("stp_state", op.STP)
-		if op.ForwardDelay != nil {
-			words = append(words, fmt.Sprintf("forward_delay %d", *op.ForwardDelay))
-		}
-		flag("mcast_snooping", op.McastSnooping)
-		flag("mcast_querier", op.McastQuerier)
-		return []string{strings.Join(words, " ")}
+		return bridgeCommands(op)
 	case model.ResetOffloads:
 		return []string{"ethtool -K " + op.Link + " tx off"}
 	case model.AllowOffloads:
@@ -58,4 +67,27 @@ func mendCommands(op model.Operation) []string {
 	default:
 		return nil
 	}
+}
+
+// bridgeCommands: a delay below 2 s is refused while spanning tree is on, and one message is
+// taken in the kernel's order: what switches it off is a command of its own.
+func bridgeCommands(op model.SetBridge) []string {
+	set := "ip link set " + op.Bridge + " type bridge"
+	var out []string
+	words := set
+	flag := func(name string, v *bool) {
+		if v != nil {
+			words += " " + name + " " + map[bool]string{false: "0", true: "1"}[*v]
+		}
+	}
+	flag("stp_state", op.STP)
+	if op.ForwardDelay != nil {
+		if op.STP != nil && !*op.STP {
+			out, words = append(out, words), set
+		}
+		words += fmt.Sprintf(" forward_delay %d", *op.ForwardDelay)
+	}
+	flag("mcast_snooping", op.McastSnooping)
+	flag("mcast_querier", op.McastQuerier)
+	return append(out, words)
 }

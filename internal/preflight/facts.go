@@ -69,17 +69,17 @@ func (s System) Gather(ctx context.Context, ns *model.Namespace, moves []model.M
 	f.Session = s.session()
 	err = s.Inside(func() error {
 		f.Memberships = s.Memberships()
-		f.Processes = s.processes()
+		f.Processes = s.ProcessesHere()
 		return nil
 	})
 	if err != nil {
 		return f, err
 	}
-	f.States = s.states(ns, moves, f.Processes)
+	f.States = s.StatesOf(ns, left(moves), f.Processes)
 	f.Mounts = s.mounts()
 	sessions, _ := fs.ReadDir(s.Root, "sys/class/iscsi_session")
 	f.ISCSI = len(sessions) > 0
-	f.Firewall = s.firewall(ctx)
+	f.Firewall = s.FirewallRules(ctx)
 	for _, m := range moves {
 		if s.Listen == nil || !m.Plug {
 			continue
@@ -181,9 +181,18 @@ func parseIGMP6(text string) []Membership {
 	return out
 }
 
-// processes lists those of this thread's namespace. Where another user's may not be told,
+// left are the links that moves leave.
+func left(moves []model.Move) []string {
+	var out []string
+	for _, m := range moves {
+		out = append(out, m.From)
+	}
+	return out
+}
+
+// ProcessesHere lists those of this thread's namespace. Where another user's may not be told,
 // it is taken for one of it, unless the namespace is a special one.
-func (s System) processes() []Process {
+func (s System) ProcessesHere() []Process {
 	own, _ := fs.ReadLink(s.Root, "proc/thread-self/ns/net")
 	entries, _ := fs.ReadDir(s.Root, "proc")
 	var out []Process
@@ -205,16 +214,16 @@ func (s System) processes() []Process {
 // managerProcesses keep the state files; the kernel cuts names to 15 bytes.
 var managerProcesses = map[string]string{"NetworkManager": "NetworkManager", "systemd-network": "systemd-networkd"}
 
-// states reads what network managers have noted about the links. A file counts only while
+// StatesOf reads what network managers have noted about links. A file counts only while
 // its manager runs in this namespace: the host's files know no namespaces.
-func (s System) states(ns *model.Namespace, moves []model.Move, processes []Process) []State {
+func (s System) StatesOf(ns *model.Namespace, links []string, processes []Process) []State {
 	runs := map[string]bool{}
 	for _, p := range processes {
 		runs[managerProcesses[p.Command]] = true
 	}
 	var out []State
-	for _, m := range moves {
-		l := ns.Link(m.From)
+	for _, link := range links {
+		l := ns.Link(link)
 		if l == nil {
 			continue
 		}
@@ -311,8 +320,8 @@ func (s System) mounts() []Mount {
 // (EPROTONOSUPPORT of NETLINK_NETFILTER).
 const noProtocol = "Protocol not supported"
 
-// firewall lists the rules of whatever firewall is installed.
-func (s System) firewall(ctx context.Context) (f Firewall) {
+// FirewallRules lists the rules of whatever firewall is installed.
+func (s System) FirewallRules(ctx context.Context) (f Firewall) {
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
 	out, err := s.Run(ctx, "nft", "list", "ruleset")

@@ -11,6 +11,9 @@ type Firewall struct {
 	Rules []Rule
 	// ForwardDrop are the chains at the forward hook that drop by default.
 	ForwardDrop []string
+	// Accepts are rules by which something may pass that hook: those of chains that are not
+	// of another hook.
+	Accepts []Rule
 	// Unread tells which firewall could not be read, and why.
 	Unread []string
 }
@@ -34,6 +37,9 @@ func (r Rule) names(link string) bool {
 	return false
 }
 
+// acceptVerdict is a verdict, also of a map, and no part of a name.
+var acceptVerdict = regexp.MustCompile(`(?:^|[\s:])accept(?:$|[\s,}])`)
+
 var interfaceNames = regexp.MustCompile(`"([^"]+)"|(?:^|\s)(?:-i|-o|--in-interface|--out-interface|--physdev-in|--physdev-out)\s+"?([^\s"]+)`)
 
 // firewall: a packet that came in by eth0 comes in by br0 now, and a rule for eth0 no
@@ -56,7 +62,7 @@ func (c *checker) firewall() {
 // ParseNft reads `nft list ruleset`. Comments and descriptions of rules in netdev tables
 // are left out: they are at the wire, where the link stays.
 func ParseNft(text string) (f Firewall) {
-	var table, chain string
+	var table, chain, hook string
 	depth := 0
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -64,15 +70,22 @@ func ParseNft(text string) (f Firewall) {
 		opens := strings.HasSuffix(line, "{")
 		switch {
 		case len(words) >= 3 && opens && words[0] == "table":
-			table, chain = strings.Join(words[1:len(words)-1], " "), ""
+			table, chain, hook = strings.Join(words[1:len(words)-1], " "), "", ""
 		case len(words) >= 3 && opens && depth == 1:
-			chain = words[1]
-		case strings.HasPrefix(line, "type ") && strings.Contains(line, " hook forward ") && strings.Contains(line, "policy drop"):
-			f.ForwardDrop = append(f.ForwardDrop, "nft "+table+" "+chain)
+			chain, hook = words[1], ""
+		case strings.HasPrefix(line, "type ") && strings.Contains(line, " hook "):
+			_, rest, _ := strings.Cut(line, " hook ")
+			hook, _, _ = strings.Cut(rest, " ")
+			if hook == "forward" && strings.Contains(line, "policy drop") {
+				f.ForwardDrop = append(f.ForwardDrop, "nft "+table+" "+chain)
+			}
 		case depth >= 2 && !strings.HasPrefix(table, "netdev") && !strings.HasPrefix(line, "comment ") && !strings.HasPrefix(line, "type "):
 			rule, _, _ := strings.Cut(line, ` comment "`)
 			if strings.Contains(rule, `"`) {
 				f.Rules = append(f.Rules, Rule{"nft " + table + " " + chain, line})
+			}
+			if (hook == "" || hook == "forward") && acceptVerdict.MatchString(rule) {
+				f.Accepts = append(f.Accepts, Rule{"nft " + table + " " + chain, line})
 			}
 		}
 		depth += strings.Count(line, "{") - strings.Count(line, "}")
@@ -95,7 +108,11 @@ func ParseIptables(tool, text string) (f Firewall, managed bool) {
 		case strings.HasPrefix(line, ":FORWARD DROP"):
 			f.ForwardDrop = append(f.ForwardDrop, tool+" "+table+" FORWARD")
 		case len(words) > 2 && words[0] == "-A":
-			f.Rules = append(f.Rules, Rule{tool + " " + table + " " + words[1], line})
+			r := Rule{tool + " " + table + " " + words[1], line}
+			f.Rules = append(f.Rules, r)
+			if table == "filter" && words[1] != "INPUT" && words[1] != "OUTPUT" && strings.Contains(line, "-j ACCEPT") {
+				f.Accepts = append(f.Accepts, r)
+			}
 		}
 	}
 	return f, managed
@@ -104,4 +121,5 @@ func ParseIptables(tool, text string) (f Firewall, managed bool) {
 func (f *Firewall) merge(o Firewall) {
 	f.Rules = append(f.Rules, o.Rules...)
 	f.ForwardDrop = append(f.ForwardDrop, o.ForwardDrop...)
+	f.Accepts = append(f.Accepts, o.Accepts...)
 }

@@ -251,7 +251,7 @@ func TestWriters(t *testing.T) {
 	} {
 		s := System{Root: c.files}
 		here := host()
-		got := s.states(here.Here(), []model.Move{move}, []Process{{1, "NetworkManager", nil}, {2, "systemd-network", nil}})
+		got := s.StatesOf(here.Here(), []string{move.From}, []Process{{1, "NetworkManager", nil}, {2, "systemd-network", nil}})
 		if fmt.Sprint(got) != c.want {
 			t.Errorf("%s: %v, not %s", name, got, c.want)
 		}

@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"drawbridge/internal/doctor"
+	"drawbridge/internal/keeper"
+	"drawbridge/internal/model"
+	"drawbridge/internal/preflight"
+)
+
+// gathering collects what the doctor asks for beside the snapshot. What cannot be had is
+// noted as unknown, and keeps nothing else from being looked at.
+type gathering struct {
+	mu    sync.Mutex
+	facts doctor.Facts
+}
+
+func (g *gathering) unknown(f doctor.Fact, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	why := ""
+	if err != nil {
+		why = strings.SplitN(err.Error(), "\n", 2)[0]
+	}
+	g.facts.Unknown[f] = why
+}
+
+// note writes down what was found, or why it was not.
+func (g *gathering) note(f doctor.Fact, err error, found func()) {
+	if err != nil {
+		g.unknown(f, err)
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	found()
+}
+
+// ask looks at the namespace, and asks for all facts, those that wait for another program at
+// the same time as the rest.
+func (a *app) ask(ctx context.Context, s *session, listen time.Duration) (doctor.Host, error) {
+	g := &gathering{facts: doctor.Facts{Unknown: map[doctor.Fact]string{}}}
+	system := s.system(a)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		rules := system.FirewallRules(ctx)
+		var err error
+		if len(rules.Unread) > 0 {
+			err = errors.New(strings.Join(rules.Unread, "; "))
+		}
+		g.note(doctor.FactFirewall, err, func() { g.facts.Firewall = rules })
+	})
+	snap, err := s.snapshot(ctx, false)
+	if errors.Is(err, fs.ErrPermission) && snap.Here().Links != nil {
+		err = nil // the machines' folder of another user; who holds a tap is seen all the same
+	}
+	if err != nil {
+		wg.Wait()
+		return doctor.Host{}, err
+	}
+	s.askAround(ctx, snap.Here())
+	g.ofKernel(ctx, s, snap)
+	g.ofOurs(s, snap)
+	g.ofProcesses(system, s, snap)
+	if listen > 0 {
+		wg.Go(func() { g.listen(ctx, s, snap, listen) })
+	} else {
+		g.unknown(doctor.FactHeard, nil)
+		g.unknown(doctor.FactSwitch, nil)
+	}
+	wg.Wait()
+	return doctor.Host{Snapshot: snap, Facts: g.facts}, ctx.Err()
+}
+
+// system is how preflight's facts are gathered here.
+func (s *session) system(a *app) preflight.System {
+	return preflight.System{Root: os.DirFS("/"), Inside: s.kernel.Inside, Named: a.netns != "",
+		Sockets: s.kernel.Sockets, Holders: s.kernel.SocketHolders, Run: s.runInside}
+}
+
+// ofKernel asks the kernel.
+func (g *gathering) ofKernel(ctx context.Context, s *session, snap model.Snapshot) {
+	var taps, bridges []string
+	for _, l := range snap.Here().Links {
+		switch {
+		case l.Kind == model.TapKind:
+			taps = append(taps, l.Name)
+		case l.Kind == model.Bridged:
+			bridges = append(bridges, l.Name)
+		}
+	}
+	offloads, err := s.kernel.TapOffloads(taps)
+	g.note(doctor.FactOffloads, err, func() { g.facts.Offloads = offloads })
+	tables, err := s.kernel.NeighbourTables(ctx)
+	g.note(doctor.FactNeighbours, err, func() { g.facts.Neighbours = tables })
+	queriers, ok, err := s.kernel.Queriers(bridges)
+	if err == nil && !ok {
+		err = errors.New("this kernel does not tell (Linux 5.16 does)")
+	}
+	g.note(doctor.FactQueriers, err, func() { g.facts.Queriers = queriers })
+	err = s.kernel.Inside(func() error {
+		// A file below /proc/net is of the thread's namespace.
+		netstat, err := os.ReadFile("/proc/thread-self/net/netstat")
+		if err != nil {
+			return err
+		}
+		g.facts.Counters = doctor.ParseCounters(string(netstat))
+		return nil
+	})
+	g.note(doctor.FactCounters, err, func() {})
+	err = s.kernel.Inside(func() (err error) {
+		g.facts.Conntrack, err = conntrack()
+		return err
+	})
+	g.note(doctor.FactConntrack, err, func() {})
+}
+
+// conntrack reads how full the table of connections is; nil where nothing is tracked.
+func conntrack() (*doctor.Conntrack, error) {
+	var c doctor.Conntrack
+	for file, to := range map[string]*uint64{"nf_conntrack_count": &c.Count, "nf_conntrack_max": &c.Max} {
+		text, err := os.ReadFile("/proc/sys/net/netfilter/" + file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil //nolint:nilnil // no table is no error
+		}
+		if err == nil {
+			*to, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return &c, nil
+}
+
+// ofOurs looks up what drawbridge itself did here.
+func (g *gathering) ofOurs(s *session, snap model.Snapshot) {
+	owned, err := s.store.Owned()
+	g.note(doctor.FactOwned, err, func() { g.facts.Owned = owned })
+	if _, waits := s.store.Answer("left"); waits != nil { // no guard waits for a confirmation
+		left, err := s.store.Interrupted()
+		g.note(doctor.FactOwned, err, func() { g.facts.Interrupted = left })
+	}
+	kept, _ := keeper.Folder(s.store.Dir).List()
+	for _, k := range kept {
+		g.facts.Leases = append(g.facts.Leases, doctor.Lease{Link: k.Link, Address: k.Prefix, Alive: k.Alive, Failing: k.Failing})
+	}
+	g.facts.Clients = map[string][]string{}
+	for _, addr := range snap.Here().Addresses {
+		if addr.Origin != model.DHCP || g.facts.Clients[addr.Link] != nil {
+			continue
+		}
+		for _, c := range keeper.Clients(s.kernel.Inode(), addr.Link) {
+			g.facts.Clients[addr.Link] = append(g.facts.Clients[addr.Link], c.String())
+		}
+	}
+	g.unknown(doctor.FactPersisted, errors.New("this version does not write it"))
+}
+
+func (g *gathering) ofProcesses(system preflight.System, s *session, snap model.Snapshot) {
+	err := s.kernel.Inside(func() error {
+		g.facts.Processes = system.ProcessesHere()
+		return nil
+	})
+	g.note(doctor.FactProcesses, err, func() {})
+	var ports []string
+	for _, l := range snap.Here().Links {
+		if l.Master != "" {
+			ports = append(ports, l.Name)
+		}
+	}
+	g.facts.States = system.StatesOf(snap.Here(), ports, g.facts.Processes)
+}
+
+// listen hears the bridges, and what the switches at their uplinks say.
+func (g *gathering) listen(ctx context.Context, s *session, snap model.Snapshot, d time.Duration) {
+	var wg sync.WaitGroup
+	ears := &ears{}
+	wg.Go(func() {
+		err := ears.listen(ctx, s, d)
+		g.note(doctor.FactHeard, err, func() {
+			for _, h := range ears.heard() {
+				g.facts.Heard = append(g.facts.Heard, doctor.Heard{Bridge: h.bridge, Address: h.Address, MAC: h.MAC, By: h.By})
+			}
+		})
+	})
+	for _, uplink := range doctor.UplinksOf(snap, g.facts.Owned) {
+		wg.Go(func() {
+			heard, err := s.listen(ctx, uplink, d)
+			g.note(doctor.FactSwitch, err, func() { g.facts.Switch = append(g.facts.Switch, heard...) })
+		})
+	}
+	wg.Wait()
+}
