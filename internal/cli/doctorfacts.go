@@ -90,10 +90,10 @@ func (s *session) system(a *app) preflight.System {
 func (g *gathering) ofKernel(ctx context.Context, s *session, snap model.Snapshot) {
 	var taps, bridges []string
 	for _, l := range snap.Here().Links {
-		switch {
-		case l.Kind == model.TapKind:
+		switch l.Kind {
+		case model.TapKind:
 			taps = append(taps, l.Name)
-		case l.Kind == model.Bridged:
+		case model.Bridged:
 			bridges = append(bridges, l.Name)
 		}
 	}

@@ -179,7 +179,7 @@ func (c *cure) Judge(ctx context.Context, after model.Snapshot) error {
 		}
 		still, err := choose(doctor.Examine(h), c.finding.Name())
 		if err != nil {
-			return nil //nolint:nilerr // it is not found any more: that is what was wanted
+			return nil // it is not found any more: that is what was wanted
 		}
 		select {
 		case <-ctx.Done():

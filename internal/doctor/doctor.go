@@ -112,9 +112,6 @@ func bySteps(says string, steps []plan.Step) Mend {
 	return m
 }
 
-// byHand is a mend that is a person's.
-func byHand(says string, commands ...string) Mend { return Mend{Says: says, Commands: commands} }
-
 // titleOf says in a few words what an operation does.
 func titleOf(op model.Operation) string {
 	switch op := op.(type) {

@@ -66,18 +66,6 @@ func (h *Host) bridges() []*model.Link {
 // setting is a sysctl's value, "" where there is none.
 func (h *Host) setting(path string) string { return h.here.Settings[path] }
 
-// bridgeOf is the bridge that a link is a port of, nil for none.
-func (h *Host) bridgeOf(link string) *model.Link {
-	l := h.links[link]
-	if l == nil || l.Master == "" {
-		return nil
-	}
-	if m := h.links[l.Master]; m != nil && m.Kind == model.Bridged {
-		return m
-	}
-	return nil
-}
-
 // isGuestPort tells whether behind a port there is a machine or a container, as far as its
 // kind says.
 func isGuestPort(l *model.Link) bool { return l.Kind == model.TapKind || l.Kind == model.Veth }
@@ -134,8 +122,6 @@ func runs(list []string) string {
 func seconds(hundredths uint32) string {
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(hundredths)/100), ".0") + " s"
 }
-
-func yes(b bool) *bool { return &b }
 
 // UplinksOf lists the ports by which bridges lead out of a host, by name.
 func UplinksOf(snap model.Snapshot, owned plan.Owned) []string {

@@ -82,12 +82,8 @@ func (k *Kernel) carryOut(ctx context.Context, op model.Operation) (made model.M
 		err = k.renewAddresses(ctx, o)
 	case model.SecurePorts, model.FreePorts, model.SetIsolated:
 		err = k.changePorts(ctx, op)
-	case model.SetBridge:
-		err = k.setBridge(o)
-	case model.ResetOffloads:
-		err = k.setTapOffload(o.Link, false)
-	case model.AllowOffloads:
-		err = k.setTapOffload(o.Link, true)
+	case model.SetBridge, model.ResetOffloads, model.AllowOffloads:
+		err = k.mend(op)
 	case model.WaitUp:
 		err = k.waitUp(ctx, o)
 	case model.RedirectIngress:

@@ -36,11 +36,11 @@ func (k *Kernel) NeighbourTables(ctx context.Context) ([]model.NeighbourTable, e
 			return errTruncated
 		}
 		attrs := body[4:]
-		name := string(trimNul(findAttr(attrs, ndtaName)))
-		if families[name] == 0 || findAttr(attrs, ndtaThresh3) == nil {
+		family := families[string(trimNul(findAttr(attrs, ndtaName)))]
+		if family == 0 || findAttr(attrs, ndtaThresh3) == nil {
 			return nil
 		}
-		t := model.NeighbourTable{Family: families[name], Soft: attrU32(attrs, ndtaThresh2), Hard: attrU32(attrs, ndtaThresh3)}
+		t := model.NeighbourTable{Family: family, Soft: attrU32(attrs, ndtaThresh2), Hard: attrU32(attrs, ndtaThresh3)}
 		if c := findAttr(attrs, ndtaConfig); len(c) >= ndtConfigEntries+4 {
 			t.Entries = native.Uint32(c[ndtConfigEntries:])
 		}

@@ -11,6 +11,20 @@ import (
 	"drawbridge/internal/model"
 )
 
+// mend carries out what only a mend asks for.
+func (k *Kernel) mend(op model.Operation) error {
+	switch o := op.(type) {
+	case model.SetBridge:
+		return k.setBridge(o)
+	case model.ResetOffloads:
+		return k.setTapOffload(o.Link, false)
+	case model.AllowOffloads:
+		return k.setTapOffload(o.Link, true)
+	default:
+		return fmt.Errorf("%s: %w", op.Op(), model.ErrInvalid)
+	}
+}
+
 // setBridge changes a bridge's settings. A message's forward delay is taken before its STP
 // state, whatever their order (br_changelink), and one below 2 s is refused while STP is on:
 // what switches it off goes first, in a message of its own. Ports that were waiting are let

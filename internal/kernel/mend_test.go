@@ -90,7 +90,7 @@ func TestQueriers(t *testing.T) {
 	testnet.Within(t, testnet.Patience, func() error {
 		got, _, err := n.Queriers([]string{"br0"})
 		if err != nil || !got["br0"].IsValid() {
-			return fmt.Errorf("%v, %v", got, err)
+			return fmt.Errorf("%v: %w", got, err)
 		}
 		return nil
 	})
