@@ -3,7 +3,10 @@ package model
 import (
 	"encoding/json"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"testing"
 )
 
@@ -52,7 +55,20 @@ func TestEveryOperationTypeIsRegistered(t *testing.T) {
 			t.Errorf("%s is registered as %s", op.Op(), name)
 		}
 	}
-	if len(operationTypes) != 42 {
-		t.Errorf("%d operations are registered; count them again", len(operationTypes))
+	// Whatever has a method Op is one.
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := 0
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		declared += len(regexp.MustCompile(`(?m)^func \(\w*\s?\w+\) Op\(\) string`).FindAll(text, -1))
+	}
+	if declared < 40 || len(operationTypes) != declared {
+		t.Errorf("%d operations are registered, %d are declared", len(operationTypes), declared)
 	}
 }
