@@ -43,6 +43,8 @@ var folders = map[string][]string{
 	"internal/snoop":       {"internal/model"},
 	"internal/keeper":      {"internal/model"},
 	"internal/broker":      {"internal/model", "internal/plan"}, // decides by what is owned
+	"internal/persist":     {"internal/model", "internal/plan"}, // what is ours, in a manager's words; pure
+	"internal/etc":         {"internal/persist"},                // writes those files among others'
 
 	// A machine and the lab are made of namespaces, taps and veths of their own: they
 	// use the kernel as cli does, never netlink.
@@ -73,7 +75,7 @@ var folders = map[string][]string{
 
 // pure folders do no I/O, have no clock and no environment: what they give depends on
 // what they are given alone, and their tests need no rights.
-var pure = []string{"internal/model", "internal/spec", "internal/plan", "internal/verify", "internal/portsec", "internal/iproute", "internal/draw/...", "internal/kernel/fake", "internal/doctor"}
+var pure = []string{"internal/model", "internal/spec", "internal/plan", "internal/verify", "internal/portsec", "internal/iproute", "internal/draw/...", "internal/kernel/fake", "internal/doctor", "internal/persist"}
 
 // inputOutput are the packages that a pure folder may not import.
 var inputOutput = []string{"os", "os/...", "net", "net/http", "net/http/...", "net/rpc", "net/smtp", "syscall", "log", "log/...", "io/ioutil", "math/rand", "math/rand/v2", "crypto/rand", "runtime/debug", "flag", "plugin"}

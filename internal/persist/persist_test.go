@@ -1,0 +1,229 @@
+package persist_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"drawbridge/internal/model"
+	"drawbridge/internal/persist"
+	"drawbridge/internal/plan"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func static(link string, prefixes ...string) (out []model.Address) {
+	for _, p := range prefixes {
+		out = append(out, model.Address{Link: link, Prefix: prefix(p), Origin: model.Static, Scope: "global"})
+	}
+	return out
+}
+
+func via(link, to, gateway string) model.Route {
+	return model.Route{Table: model.TableMain, Type: "unicast", Destination: prefix(to), Protocol: "static", Scope: "global", NextHops: []model.NextHop{{Link: link, Gateway: netip.MustParseAddr(gateway)}}}
+}
+
+func number(n uint32) *uint32 { return &n }
+
+// bridged is a host after 'up': the uplink and two taps in br0, the host's place moved.
+func bridged() (model.Snapshot, plan.Owned) {
+	const mac = "02:00:00:00:00:05"
+	port := func(name string, l model.Link) model.Link {
+		l.Name, l.Master, l.Port, l.Up, l.MTU = name, "br0", &model.BridgePort{State: "forwarding", Learning: true, Flood: true}, true, 1500
+		return l
+	}
+	s := model.Snapshot{Namespaces: []model.Namespace{{
+		Links: []model.Link{
+			{Name: "br0", Index: 7, Kind: model.Bridged, MAC: mac, MTU: 1500, Up: true, Bridge: &model.Bridge{McastSnooping: true}},
+			port("eth0", model.Link{Index: 2, Kind: model.Physical, MAC: mac}),
+			port("tap0", model.Link{Index: 8, Kind: model.TapKind, MAC: "fe:00:00:00:00:01", Tap: &model.Tap{Persistent: true, Owner: number(1000), OwnerName: "alice", VnetHeader: true}}),
+			port("tap1", model.Link{Index: 9, Kind: model.TapKind, MAC: "fe:00:00:00:00:02", Tap: &model.Tap{Persistent: true, Group: number(108), MultiQueue: true, VnetHeader: true}}),
+		},
+		Addresses: static("br0", "198.18.0.5/24", "2001:db8::5/64"),
+		Routes: []model.Route{
+			via("br0", "0.0.0.0/0", "198.18.0.1"),
+			{Table: model.TableMain, Type: "unicast", Destination: prefix("198.18.0.0/24"), Protocol: "kernel", Scope: "link", NextHops: []model.NextHop{{Link: "br0"}}},
+			via("br0", "::/0", "2001:db8::1"),
+		},
+	}}}
+	s.Here().Link("tap1").Port.Isolated = true
+	own := plan.Owned{
+		Links:    []plan.OwnedLink{{Name: "br0", Index: 7, Kind: model.Bridged}, {Name: "tap0", Index: 8, Kind: model.TapKind}, {Name: "tap1", Index: 9, Kind: model.TapKind}},
+		Uplinks:  []plan.OwnedUplink{{Name: "eth0", Bridge: "br0", Host: "move"}},
+		Networks: []plan.OwnedNetwork{{Name: "lan", Bridge: "br0"}},
+	}
+	return s, own
+}
+
+func source() persist.Source {
+	return persist.Source{Path: "/root/lan.yaml", Content: "networks:\n  lan: {mode: bridged}\n", Uplink: "eth0", Program: "/usr/local/bin/drawbridge"}
+}
+
+// leased is the same host with a lease and RAs.
+func leased() (model.Snapshot, plan.Owned) {
+	s, own := bridged()
+	here := s.Here()
+	here.Addresses = []model.Address{
+		{Link: "br0", Prefix: prefix("198.18.0.100/24"), Origin: model.DHCP, Lifetime: &model.Lifetime{Valid: 600, Preferred: 600}},
+		{Link: "br0", Prefix: prefix("2001:db8::100:5/64"), Origin: model.RA, Lifetime: &model.Lifetime{Valid: 600, Preferred: 600}},
+	}
+	here.Routes[0].Protocol, here.Routes[2].Protocol = "dhcp", "ra"
+	return s, own
+}
+
+type golden struct {
+	name    string
+	state   func() (model.Snapshot, plan.Owned)
+	change  func(*model.Snapshot, *plan.Owned)
+	leases  []persist.Lease
+	have    persist.Existing
+	manager []string
+}
+
+var duid = []byte{0xff, 0xb6, 0x22, 0x0f, 0xeb, 0, 2, 0, 0, 0xab, 0x11, 1, 2, 3, 4, 5, 6, 7, 8}
+
+var goldens = []golden{
+	{name: "static", state: bridged, manager: []string{persist.Networkd}},
+	{name: "leased", state: leased, manager: []string{persist.Networkd}, leases: []persist.Lease{{Address: netip.MustParseAddr("198.18.0.100"), Identity: persist.Identity{ClientID: duid, Hostname: "host"}}}},
+	{name: "with-a-machine", state: bridged, manager: []string{persist.Networkd}, change: func(_ *model.Snapshot, own *plan.Owned) {
+		own.Machines, own.Secured = []string{"web"}, []model.PortSecurity{{Link: "tap0"}}
+	}},
+	{name: "unreachable-host", state: bridged, manager: []string{persist.Networkd}, change: func(s *model.Snapshot, own *plan.Owned) {
+		s.Here().Addresses, s.Here().Routes, own.Uplinks[0].Host = nil, nil, "none"
+	}},
+	{name: "anothers-words", state: leased, manager: []string{persist.Networkd}, leases: []persist.Lease{{Address: netip.MustParseAddr("198.18.0.100"), Identity: persist.Identity{ClientID: duid}}}, have: persist.Existing{
+		"/etc/systemd/network/10-lan.network":                 "# mine\n[Match]\nName=eth*\n\n[Link]\nMTUBytes=1400\nRequiredForOnline=routable\n[Network]\nDHCP=yes\nDNS=198.18.0.53\nDomains=lab.invalid\nVLAN=eth0.7\n[DHCPv4]\nIAID=1\nUseDNS=no\n[FairQueueing]\nPacketLimit=100\n",
+		"/etc/systemd/network/10-lan.network.d/20-more.conf":  "[Network]\r\nNTP=198.18.0.123\r\n",
+		"/run/systemd/network/10-lan.network":                 "[Match]\nName=eth0\n[Network]\nAddress=198.18.9.9/24\n",
+		"/usr/lib/systemd/network/80-container-host0.network": "[Match]\nKind=veth\nName=host0\n",
+	}},
+}
+
+// Each case is written down as each manager is told, and compared with what a person has
+// looked at.
+func TestGolden(t *testing.T) {
+	for _, c := range goldens {
+		for _, name := range c.manager {
+			t.Run(c.name+"/"+name, func(t *testing.T) {
+				s, own := c.state()
+				if c.change != nil {
+					c.change(&s, &own)
+				}
+				w := persist.WishOf(s, own, c.leases)
+				w.File = source()
+				m, err := persist.Find(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				files, err := m.Plan(w, c.have)
+				if err != nil {
+					t.Fatal(err)
+				}
+				compare(t, filepath.Join("testdata", c.name+"."+name+".golden"), text(files))
+			})
+		}
+	}
+}
+
+func text(f persist.Files) string {
+	var b strings.Builder
+	for _, n := range f.Notes {
+		fmt.Fprintln(&b, "note:", n)
+	}
+	for _, n := range f.Left {
+		fmt.Fprintln(&b, "left:", n)
+	}
+	for _, x := range f.Files {
+		if x.Link != "" {
+			fmt.Fprintf(&b, "\n== %s -> %s\n", x.Path, x.Link)
+			continue
+		}
+		fmt.Fprintf(&b, "\n== %s %04o\n%s", x.Path, x.Mode, x.Content)
+	}
+	return strings.TrimPrefix(b.String(), "\n")
+}
+
+func compare(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != got {
+		t.Errorf("%s differs:\n%s", file, got)
+	}
+}
+
+// Ours come before every file that could match the same links.
+func TestOursComeFirst(t *testing.T) {
+	s, own := bridged()
+	m, _ := persist.Find(persist.Networkd)
+	for _, other := range []string{"10-uplink.network", "00-all.network", "05-a.network", "00-drawbridg.network"} {
+		files, err := m.Plan(persist.WishOf(s, own, nil), persist.Existing{"/etc/systemd/network/" + other: "[Match]\nName=*\n"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := []string{other}
+		for _, f := range files.Files {
+			names = append(names, filepath.Base(f.Path))
+		}
+		slices.Sort(names)
+		if names[len(names)-1] != other {
+			t.Errorf("%s comes before some of ours: %v", other, names)
+		}
+	}
+	_, err := m.Plan(persist.WishOf(s, own, nil), persist.Existing{"/etc/systemd/network/!a.network": "[Match]\nName=*\n"})
+	var refusal *persist.Refusal
+	if !errors.As(err, &refusal) || refusal.Hint == "" {
+		t.Errorf("a name that comes first of all: %v", err)
+	}
+}
+
+func TestAFileWithAMistake(t *testing.T) {
+	s, own := bridged()
+	m, _ := persist.Find(persist.Networkd)
+	_, err := m.Plan(persist.WishOf(s, own, nil), persist.Existing{"/etc/systemd/network/10-a.network": "[Match]\nName=eth0\n[Network]\nDHCP yes\n"})
+	if err == nil || !strings.Contains(err.Error(), "10-a.network: line 4") {
+		t.Errorf("it says: %v", err)
+	}
+}
+
+func TestTheUnitNeedsItsFile(t *testing.T) {
+	s, own := bridged()
+	w := persist.WishOf(s, own, nil)
+	m, _ := persist.Find(persist.OwnUnit)
+	if _, err := m.Plan(w, nil); err == nil || !strings.Contains(err.Error(), "persist write FILE") {
+		t.Errorf("without a file: %v", err)
+	}
+	w.File = source()
+	w.File.Relative = true
+	if _, err := m.Plan(w, nil); err == nil || !strings.Contains(err.Error(), "absolute") {
+		t.Errorf("with relative paths: %v", err)
+	}
+	w.File.Path = "/etc/drawbridge/mine.yaml"
+	files, err := m.Plan(w, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files.Files {
+		if strings.HasSuffix(f.Path, ".yaml") {
+			t.Errorf("the user's own %s is copied to %s", w.File.Path, f.Path)
+		}
+	}
+}
