@@ -16,8 +16,10 @@ var folders = map[string][]string{
 	"internal/model":   {},
 	"internal/spec":    {"internal/model"},
 	"internal/verify":  {"internal/model"},
-	"internal/portsec": {"internal/model"}, // one source of rules for kernel and plan; pure
-	"internal/plan":    {"internal/model", "internal/spec", "internal/portsec"},
+	"internal/nft":     {},                                 // the words of rules, and their text; pure
+	"internal/portsec": {"internal/model", "internal/nft"}, // one source of rules for kernel and plan; pure
+	"internal/forward": {"internal/model", "internal/nft"}, // as portsec, for what is forwarded
+	"internal/plan":    {"internal/model", "internal/spec", "internal/nft", "internal/portsec", "internal/forward"},
 	"internal/iproute": {"internal/model"}, // another source of snapshots beside kernel; pure
 	"internal/draw":    {"internal/model", "internal/plan"},
 
@@ -35,7 +37,7 @@ var folders = map[string][]string{
 
 	// They declare what they need of the kernel as small interfaces of their own.
 	"internal/apply":       {"internal/model", "internal/plan", "internal/verify"},
-	"internal/kernel":      {"internal/model", "internal/portsec"},
+	"internal/kernel":      {"internal/model", "internal/nft", "internal/portsec", "internal/forward"},
 	"internal/kernel/fake": {"internal/model"},
 	"internal/preflight":   {"internal/model"},
 	"internal/doctor":      {"internal/model", "internal/plan", "internal/preflight", "internal/snoop"}, // judges by the facts that these have words for
@@ -75,7 +77,7 @@ var folders = map[string][]string{
 
 // pure folders do no I/O, have no clock and no environment: what they give depends on
 // what they are given alone, and their tests need no rights.
-var pure = []string{"internal/model", "internal/spec", "internal/plan", "internal/verify", "internal/portsec", "internal/iproute", "internal/draw/...", "internal/kernel/fake", "internal/doctor", "internal/persist"}
+var pure = []string{"internal/model", "internal/spec", "internal/plan", "internal/verify", "internal/nft", "internal/portsec", "internal/forward", "internal/iproute", "internal/draw/...", "internal/kernel/fake", "internal/doctor", "internal/persist"}
 
 // inputOutput are the packages that a pure folder may not import.
 var inputOutput = []string{"os", "os/...", "net", "net/http", "net/http/...", "net/rpc", "net/smtp", "syscall", "log", "log/...", "io/ioutil", "math/rand", "math/rand/v2", "crypto/rand", "runtime/debug", "flag", "plugin"}

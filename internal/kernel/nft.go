@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"drawbridge/internal/portsec"
+	"drawbridge/internal/nft"
 )
 
 // The messages of nf_tables (include/uapi/linux/netfilter/nf_tables.h). Numbers in them
@@ -31,11 +31,19 @@ func (m *message) be64(typ uint16, v uint64) { m.attr(typ, binary.BigEndian.Appe
 // nested is nest with the flag that tells so, as nf_tables itself writes it.
 func (m *message) nested(typ uint16, fn func()) { m.nest(typ|unix.NLA_F_NESTED, fn) }
 
-// nftMessage is a message about our table: struct nfgenmsg, and the table's name, which
+// nftTable is one of our tables, by its family: all have one name.
+type nftTable byte
+
+const (
+	portTable    nftTable = unix.NFPROTO_NETDEV // what ports may send: internal/portsec
+	forwardTable nftTable = unix.NFPROTO_INET   // what is forwarded: internal/forward
+)
+
+// message is a message about the table: struct nfgenmsg, and the table's name, which
 // is attribute 1 of all of them (NFTA_TABLE_NAME, NFTA_CHAIN_TABLE ...).
-func nftMessage(typ, flags uint16) *message {
-	m := newMessage(unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags).raw([]byte{unix.NFPROTO_NETDEV, unix.NFNETLINK_V0, 0, 0})
-	m.str(unix.NFTA_TABLE_NAME, portsec.Table)
+func (t nftTable) message(typ, flags uint16) *message {
+	m := newMessage(unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags).raw([]byte{byte(t), unix.NFNETLINK_V0, 0, 0})
+	m.str(unix.NFTA_TABLE_NAME, nft.Table)
 	return m
 }
 
@@ -43,41 +51,50 @@ func batchMark(typ uint16) *message {
 	return newMessage(typ, 0).raw([]byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES})
 }
 
-func newTable() *message { return nftMessage(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE) }
-func delTable() *message { return nftMessage(unix.NFT_MSG_DELTABLE, 0) }
+func (t nftTable) add() *message    { return t.message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE) }
+func (t nftTable) remove() *message { return t.message(unix.NFT_MSG_DELTABLE, 0) }
 
-func delChain(name string) *message {
-	m := nftMessage(unix.NFT_MSG_DELCHAIN, 0)
+func (t nftTable) delChain(name string) *message {
+	m := t.message(unix.NFT_MSG_DELCHAIN, 0)
 	m.str(unix.NFTA_CHAIN_NAME, name)
 	return m
 }
 
-func newChain(c portsec.Chain, device string) *message {
-	m := nftMessage(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE)
+// hookNumbers of the tables' families: NF_NETDEV_*, NF_INET_* (include/uapi/linux/netfilter.h).
+var hookNumbers = map[string]uint32{
+	nft.Ingress: hookIngress, nft.Egress: hookEgress,
+	nft.Prerouting: 0, nft.Input: 1, nft.Forward: 2, nft.Output: 3, nft.Postrouting: 4,
+}
+
+// newChain makes a chain; device is for the hooks of one.
+func (t nftTable) newChain(c nft.Chain, device string) *message {
+	m := t.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE)
 	m.str(unix.NFTA_CHAIN_NAME, c.Name)
 	if c.Hook == "" {
 		return m
 	}
-	number, policy := uint32(hookIngress), uint32(nftPolicyAccept)
-	if c.Hook == portsec.Egress {
-		number = hookEgress
-	}
+	policy, typ := uint32(nftPolicyAccept), "filter"
 	if c.Drop {
 		policy = nftPolicyDrop
 	}
-	priority := int32(portsec.Priority)
+	if c.NAT {
+		typ = "nat"
+	}
+	priority := int32(c.Priority)
 	m.nested(unix.NFTA_CHAIN_HOOK, func() {
-		m.be32(unix.NFTA_HOOK_HOOKNUM, number)
+		m.be32(unix.NFTA_HOOK_HOOKNUM, hookNumbers[c.Hook])
 		m.be32(unix.NFTA_HOOK_PRIORITY, uint32(priority))
-		m.str(unix.NFTA_HOOK_DEV, device)
+		if device != "" {
+			m.str(unix.NFTA_HOOK_DEV, device)
+		}
 	})
 	m.be32(unix.NFTA_CHAIN_POLICY, policy)
-	m.str(unix.NFTA_CHAIN_TYPE, "filter")
+	m.str(unix.NFTA_CHAIN_TYPE, typ)
 	return m
 }
 
-func newSet(s portsec.Set, id uint32) *message {
-	m := nftMessage(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE)
+func (t nftTable) newSet(s nft.Set, id uint32) *message {
+	m := t.message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE)
 	m.str(unix.NFTA_SET_NAME, s.Name)
 	flags, typ, size := uint32(unix.NFT_SET_EVAL), uint32(typeIPv4Addr), uint32(4)
 	if s.IPv6 {
@@ -97,15 +114,15 @@ func newSet(s portsec.Set, id uint32) *message {
 	return m
 }
 
-func delSet(name string) *message {
-	m := nftMessage(unix.NFT_MSG_DELSET, 0)
+func (t nftTable) delSet(name string) *message {
+	m := t.message(unix.NFT_MSG_DELSET, 0)
 	m.str(unix.NFTA_SET_NAME, name)
 	return m
 }
 
 // newRule appends a rule to a chain. Note is kept with it, and read by us alone.
-func newRule(chain string, r portsec.Rule, note []byte) *message {
-	m := nftMessage(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
+func (t nftTable) newRule(chain string, r nft.Rule, note []byte) *message {
+	m := t.message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
 	m.str(unix.NFTA_RULE_CHAIN, chain)
 	m.nested(unix.NFTA_RULE_EXPRESSIONS, func() { m.expressions(r) })
 	if data := ruleData(r.Reason, note); len(data) > 0 {
@@ -122,19 +139,19 @@ func (m *message) expression(name string, fn func()) {
 }
 
 // expressions are the register machine's instructions for a rule: load, compare, decide.
-func (m *message) expressions(r portsec.Rule) {
+func (m *message) expressions(r nft.Rule) {
 	for _, match := range r.Matches {
 		switch x := match.(type) {
-		case portsec.Payload:
+		case nft.Payload:
 			m.load(x.Base, x.Offset, len(x.Value))
 			if x.Mask != nil {
 				m.mask(x.Mask)
 			}
 			m.compare(x.Not, x.Value)
-		case portsec.L4:
+		case nft.L4:
 			m.meta(unix.NFT_META_L4PROTO)
 			m.compare(x.Not, []byte{x.Protocol})
-		case portsec.Layer:
+		case nft.Layer:
 			if x.EtherType == 0 {
 				m.meta(unix.NFT_META_IIFTYPE)
 				m.compare(false, native.AppendUint16(nil, unix.ARPHRD_ETHER))
@@ -142,7 +159,7 @@ func (m *message) expressions(r portsec.Rule) {
 				m.meta(unix.NFT_META_PROTOCOL)
 				m.compare(false, binary.BigEndian.AppendUint16(nil, x.EtherType))
 			}
-		case portsec.Later:
+		case nft.Later:
 			m.expression("exthdr", func() {
 				m.be32(unix.NFTA_EXTHDR_DREG, unix.NFT_REG_1)
 				m.attr(unix.NFTA_EXTHDR_TYPE, []byte{exthdrFragment})
@@ -151,15 +168,17 @@ func (m *message) expressions(r portsec.Rule) {
 			})
 			m.mask([]byte{0xff, 0xf8})
 			m.compare(true, []byte{0, 0})
-		case portsec.Over:
+		case nft.Over:
 			m.limit(x)
-		case portsec.InSet:
+		case nft.InSet:
 			m.load(x.Base, x.Offset, x.Len)
 			m.expression("lookup", func() {
 				m.str(unix.NFTA_LOOKUP_SET, x.Set)
 				m.be32(unix.NFTA_LOOKUP_SREG, unix.NFT_REG_1)
 			})
-		case portsec.AddTo:
+		case nft.Family, nft.Interface, nft.Connection, nft.ToHost:
+			m.matchForwarded(x)
+		case nft.AddTo:
 			m.load(x.Base, x.Offset, x.Len)
 			op := uint32(unix.NFT_DYNSET_OP_ADD)
 			if x.Renew {
@@ -185,7 +204,7 @@ func (m *message) meta(key uint32) {
 	})
 }
 
-func (m *message) load(base portsec.Base, offset, size int) {
+func (m *message) load(base nft.Base, offset, size int) {
 	m.expression("payload", func() {
 		m.be32(unix.NFTA_PAYLOAD_DREG, unix.NFT_REG_1)
 		m.be32(unix.NFTA_PAYLOAD_BASE, uint32(base))
@@ -220,7 +239,7 @@ func (m *message) compare(not bool, v []byte) {
 	})
 }
 
-func (m *message) limit(o portsec.Over) {
+func (m *message) limit(o nft.Over) {
 	typ := uint32(unix.NFT_LIMIT_PKTS)
 	if o.Bytes {
 		typ = unix.NFT_LIMIT_PKT_BYTES
@@ -234,12 +253,18 @@ func (m *message) limit(o portsec.Over) {
 	})
 }
 
-func (m *message) verdict(v portsec.Verdict) {
+func (m *message) verdict(v nft.Verdict) {
 	code, chain := uint32(nftPolicyAccept), v.Goto
 	switch {
 	case v.Drop:
 		code = nftPolicyDrop
 	case v.Accept:
+	case v.Masquerade:
+		m.expression("masq", func() {})
+		return
+	case v.To.IsValid():
+		m.redirect(v.To)
+		return
 	case chain != "":
 		code = ^uint32(-unix.NFT_GOTO) + 1
 	default:
@@ -333,6 +358,11 @@ func (c *conn) transact(ms []*message, commit bool) error {
 		c.seq++
 		b = append(b, m.finish(c.seq, flags)...)
 	}
+	if len(b) > sendLimit { // a transaction cannot be divided
+		if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(b)); err != nil {
+			return fmt.Errorf("a transaction of %d bytes: %w", len(b), err)
+		}
+	}
 	if err := c.send(b); err != nil {
 		return fmt.Errorf("netlink send: %w", err)
 	}
@@ -361,7 +391,7 @@ func (c *conn) transact(ms []*message, commit bool) error {
 	return refused
 }
 
-// nftDump reads what a GET message tells of our table.
+// nftDump reads what a GET message tells of a table of ours.
 func (k *Kernel) nftDump(ctx context.Context, request func() *message, fn func(body []byte) error) error {
 	c, err := k.netfilter()
 	if err != nil {

@@ -160,7 +160,8 @@ type reading struct {
 	names      map[int]string
 	accounts   accounts
 	secured    []model.PortSecurity
-	unseen     bool // secured could not be read
+	forwarding []model.Forwarding
+	unseen     bool // neither could be read
 	// complete: every index that is named belongs to a link that was read.
 	complete bool
 }
@@ -232,7 +233,10 @@ func (r *reading) readBeside(ctx context.Context) (err error) {
 		r.drivers, r.wireless = k.hardware(ctx, r.links)
 	}
 	r.far = k.resolveFar(r.links, r.view)
-	r.secured, r.unseen, err = k.security(ctx)
+	if r.secured, r.unseen, err = k.security(ctx); err != nil || r.unseen {
+		return err
+	}
+	r.forwarding, err = k.forwarding(ctx)
 	return err
 }
 
@@ -249,7 +253,7 @@ func (r *reading) name(index int) string {
 }
 
 func (r *reading) namespace() model.Namespace {
-	n := model.Namespace{Name: r.view.self, Rules: r.rules, Settings: r.settings, Secured: r.secured, SecurityUnseen: r.unseen}
+	n := model.Namespace{Name: r.view.self, Rules: r.rules, Settings: r.settings, Secured: r.secured, Forwarding: r.forwarding, SecurityUnseen: r.unseen}
 	r.complete = true
 	n.Links = make([]model.Link, 0, len(r.links))
 	for i := range r.links {

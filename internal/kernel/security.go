@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/nft"
 	"drawbridge/internal/portsec"
 )
 
@@ -22,9 +23,9 @@ func (k *Kernel) CanSecure() (snoop bool, err error) {
 		if err != nil {
 			return err
 		}
-		return c.transact([]*message{newTable(), newChain(portsec.Chain{Name: "try", Hook: hook}, "lo")}, false)
+		return c.transact([]*message{portTable.add(), portTable.newChain(nft.Chain{Name: "try", Hook: hook}, "lo")}, false)
 	}
-	switch err = try(portsec.Ingress); {
+	switch err = try(nft.Ingress); {
 	case isErrno(err, unix.EPERM):
 		return false, refusal("nftables", err)
 	case isErrno(err, unix.EINVAL, unix.EOPNOTSUPP, unix.EAFNOSUPPORT, unix.ENOENT):
@@ -32,7 +33,7 @@ func (k *Kernel) CanSecure() (snoop bool, err error) {
 	case err != nil:
 		return false, err
 	}
-	return try(portsec.Egress) == nil, nil
+	return try(nft.Egress) == nil, nil
 }
 
 // note is what is kept with the rules of a port, so that they can be read back.
@@ -70,12 +71,12 @@ func (k *Kernel) securePorts(ctx context.Context, o model.SecurePorts) error {
 	if err != nil {
 		return fmt.Errorf("port security: %w (hint: load the module nf_tables, or write security: off)", err)
 	}
-	chains, err := k.nftChains(ctx)
+	chains, err := k.nftChains(ctx, portTable)
 	if err != nil {
 		return refusal("port security", err)
 	}
 	there := chainNames(chains)
-	sets, err := k.nftSets(ctx)
+	sets, err := k.nftSets(ctx, portTable)
 	if err != nil {
 		return refusal("port security", err)
 	}
@@ -89,7 +90,7 @@ func (k *Kernel) securePorts(ctx context.Context, o model.SecurePorts) error {
 		if len(batch) == 0 {
 			return nil
 		}
-		err := c.transact(append([]*message{newTable()}, batch...), true)
+		err := c.transact(append([]*message{portTable.add()}, batch...), true)
 		object := fmt.Sprint(model.NameRuns(links))
 		batch, size, links = nil, 0, nil
 		return refusal("port security of "+object, err)
@@ -118,16 +119,16 @@ func secure(p model.PortSecurity, snoop bool, there map[string]bool, sets map[st
 	rules := portsec.Rules(p, snoop)
 	ms := free(p.Link, there, nil)
 	for _, name := range portsec.SetsOf(p.Link) {
-		unwanted := !slices.ContainsFunc(rules.Sets, func(s portsec.Set) bool { return s.Name == name })
+		unwanted := !slices.ContainsFunc(rules.Sets, func(s nft.Set) bool { return s.Name == name })
 		if unwanted && sets[name] {
-			ms = append(ms, delSet(name))
+			ms = append(ms, portTable.delSet(name))
 		}
 	}
 	for i, s := range rules.Sets {
-		ms = append(ms, newSet(s, uint32(i+1)))
+		ms = append(ms, portTable.newSet(s, uint32(i+1)))
 	}
 	for _, c := range rules.Chains {
-		ms = append(ms, newChain(c, p.Link))
+		ms = append(ms, portTable.newChain(c, p.Link))
 	}
 	text, err := json.Marshal(note{p.Wish(), snoop})
 	if err != nil {
@@ -137,7 +138,7 @@ func secure(p model.PortSecurity, snoop bool, there map[string]bool, sets map[st
 		for _, r := range c.Rules {
 			piece := text[:min(len(text), noteSize)]
 			text = text[len(piece):]
-			ms = append(ms, newRule(c.Name, r, piece))
+			ms = append(ms, portTable.newRule(c.Name, r, piece))
 		}
 	}
 	if len(text) > 0 {
@@ -160,12 +161,12 @@ func free(link string, there map[string]bool, sets map[string]bool) []*message {
 	var ms []*message
 	for _, name := range portsec.Names(link) {
 		if there[name] {
-			ms = append(ms, delChain(name))
+			ms = append(ms, portTable.delChain(name))
 		}
 	}
 	for _, name := range portsec.SetsOf(link) {
 		if sets[name] {
-			ms = append(ms, delSet(name))
+			ms = append(ms, portTable.delSet(name))
 		}
 	}
 	return ms
@@ -173,14 +174,14 @@ func free(link string, there map[string]bool, sets map[string]bool) []*message {
 
 // freePorts takes away what ports have, and with the last of them the table.
 func (k *Kernel) freePorts(ctx context.Context, links []string) error {
-	chains, err := k.nftChains(ctx)
+	chains, err := k.nftChains(ctx, portTable)
 	switch {
 	case errors.Is(err, errNoNFT), err == nil && len(chains) == 0:
 		return nil
 	case err != nil:
 		return refusal("port security", err)
 	}
-	sets, err := k.nftSets(ctx)
+	sets, err := k.nftSets(ctx, portTable)
 	if err != nil {
 		return refusal("port security", err)
 	}
@@ -196,7 +197,7 @@ func (k *Kernel) freePorts(ctx context.Context, links []string) error {
 	}
 	others := slices.ContainsFunc(chains, func(c nftChain) bool { return c.Hook != "" && !ours[c.Name] })
 	if !others {
-		err := c.transact([]*message{delTable()}, true)
+		err := c.transact([]*message{portTable.remove()}, true)
 		if isErrno(err, unix.ENOENT) {
 			return nil
 		}

@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"net/netip"
@@ -11,88 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/nft"
 	"drawbridge/internal/portsec"
 )
-
-// nftChain is a chain of our table as the kernel tells it.
-type nftChain struct {
-	Name, Hook string
-	Device     string
-	Drop       bool
-}
-
-func inOurTable(b []byte) bool { return getString(findAttr(b, unix.NFTA_TABLE_NAME)) == portsec.Table }
-
-// nftChains are the chains of our table, in the order in which they were made.
-func (k *Kernel) nftChains(ctx context.Context) ([]nftChain, error) {
-	var out []nftChain
-	err := k.nftDump(ctx, func() *message { return nftMessage(unix.NFT_MSG_GETCHAIN, 0) }, func(b []byte) error {
-		if !inOurTable(b) {
-			return nil // older kernels tell the chains of all tables
-		}
-		c := nftChain{Name: getString(findAttr(b, unix.NFTA_CHAIN_NAME))}
-		hook := findAttr(b, unix.NFTA_CHAIN_HOOK)
-		if hook != nil {
-			c.Hook, c.Device = portsec.Ingress, getString(findAttr(hook, unix.NFTA_HOOK_DEV))
-			if getBE32(findAttr(hook, unix.NFTA_HOOK_HOOKNUM)) == hookEgress {
-				c.Hook = portsec.Egress
-			}
-			c.Drop = getBE32(findAttr(b, unix.NFTA_CHAIN_POLICY)) == nftPolicyDrop
-			if c.Device == "" { // one of several devices (nft_dump_basechain_hook)
-				_ = walk(findAttr(hook, hookDevices), func(_ uint16, v []byte) { c.Device = getString(v) })
-			}
-		}
-		out = append(out, c)
-		return nil
-	})
-	return out, notThere(err)
-}
-
-// nftSets are the names of the sets of our table.
-func (k *Kernel) nftSets(ctx context.Context) (map[string]bool, error) {
-	out := map[string]bool{}
-	err := k.nftDump(ctx, func() *message { return nftMessage(unix.NFT_MSG_GETSET, 0) }, func(b []byte) error {
-		if inOurTable(b) {
-			out[getString(findAttr(b, unix.NFTA_SET_NAME))] = true
-		}
-		return nil
-	})
-	return out, notThere(err)
-}
-
-// notThere: a dump of a table that does not exist is empty.
-func notThere(err error) error {
-	switch {
-	case isErrno(err, unix.ENOENT):
-		return nil
-	case isErrno(err, unix.EINVAL, unix.EOPNOTSUPP, unix.EAFNOSUPPORT):
-		return errNoNFT // nfnetlink has nobody for this subsystem
-	default:
-		return err
-	}
-}
-
-// nftRule is a rule of our table: its expressions as the kernel tells them.
-type nftRule struct {
-	expressions []byte
-	comment     string
-	note        []byte
-}
-
-func (k *Kernel) nftRules(ctx context.Context) (map[string][]nftRule, error) {
-	out := map[string][]nftRule{}
-	err := k.nftDump(ctx, func() *message { return nftMessage(unix.NFT_MSG_GETRULE, 0) }, func(b []byte) error {
-		if !inOurTable(b) {
-			return nil
-		}
-		r := nftRule{expressions: findAttr(b, unix.NFTA_RULE_EXPRESSIONS)}
-		r.comment, r.note = parseRuleData(findAttr(b, unix.NFTA_RULE_USERDATA))
-		chain := getString(findAttr(b, unix.NFTA_RULE_CHAIN))
-		out[chain] = append(out[chain], r)
-		return nil
-	})
-	return out, notThere(err)
-}
 
 // element is an address in a set, and how many milliseconds are left to it, 0 for ever.
 type element struct {
@@ -103,7 +23,7 @@ type element struct {
 func (k *Kernel) elements(ctx context.Context, set string) ([]element, error) {
 	var out []element
 	request := func() *message {
-		m := nftMessage(unix.NFT_MSG_GETSETELEM, 0)
+		m := portTable.message(unix.NFT_MSG_GETSETELEM, 0)
 		m.str(unix.NFTA_SET_ELEM_LIST_SET, set)
 		return m
 	}
@@ -120,7 +40,7 @@ func (k *Kernel) elements(ctx context.Context, set string) ([]element, error) {
 
 // security reads which ports are secured. Unseen: who asks may not know.
 func (k *Kernel) security(ctx context.Context) (ports []model.PortSecurity, unseen bool, err error) {
-	chains, err := k.nftChains(ctx)
+	chains, err := k.nftChains(ctx, portTable)
 	switch {
 	case errors.Is(err, errNoNFT):
 		return nil, false, nil
@@ -131,11 +51,11 @@ func (k *Kernel) security(ctx context.Context) (ports []model.PortSecurity, unse
 	case len(chains) == 0:
 		return nil, false, nil
 	}
-	rules, err := k.nftRules(ctx)
+	rules, err := k.nftRules(ctx, portTable)
 	if err != nil {
 		return nil, false, refusal("port security", err)
 	}
-	sets, err := k.nftSets(ctx)
+	sets, err := k.nftSets(ctx, portTable)
 	if err != nil {
 		return nil, false, refusal("port security", err)
 	}
@@ -144,7 +64,7 @@ func (k *Kernel) security(ctx context.Context) (ports []model.PortSecurity, unse
 		byName[c.Name] = c
 	}
 	for _, c := range chains {
-		if c.Hook != portsec.Ingress || c.Name != portsec.ChainOf(c.Device) {
+		if c.Hook != nft.Ingress || c.Name != portsec.ChainOf(c.Device) {
 			continue
 		}
 		p := readPort(c.Device, byName, rules, sets)
@@ -211,85 +131,12 @@ func asWritten(want portsec.Ruleset, link string, chains map[string]nftChain, ru
 	for _, c := range want.Chains {
 		wanted[c.Name] = true
 		is, there := chains[c.Name]
-		if !there || is.Hook != c.Hook || is.Drop != c.Drop || c.Hook != "" && is.Device != link || len(rules[c.Name]) != len(c.Rules) {
+		if !there || !is.like(c, link) || !sameRules(rules[c.Name], c.Rules) {
 			return false
-		}
-		for i, r := range c.Rules {
-			m := &message{}
-			m.expressions(r)
-			if !covers(rules[c.Name][i].expressions, m.b) {
-				return false
-			}
 		}
 	}
 	return !slices.ContainsFunc(portsec.Names(link), func(name string) bool {
 		_, there := chains[name]
 		return there && !wanted[name]
 	})
-}
-
-// covers tells whether what the kernel tells has every attribute of what was sent, with
-// the same value: kernels add attributes of their own, and counters count.
-func covers(told, sent []byte) bool {
-	list := func(b []byte) (out [][]byte) {
-		_ = walk(b, func(_ uint16, v []byte) { out = append(out, v) })
-		return out
-	}
-	return slices.EqualFunc(list(told), list(sent), sameExpression)
-}
-
-func sameExpression(told, sent []byte) bool {
-	name := getString(findAttr(sent, unix.NFTA_EXPR_NAME))
-	if getString(findAttr(told, unix.NFTA_EXPR_NAME)) != name {
-		return false
-	}
-	return hasAll(findAttr(told, unix.NFTA_EXPR_DATA), findAttr(sent, unix.NFTA_EXPR_DATA), nestedIn[name])
-}
-
-// nestedIn are the attributes of an expression that hold others.
-var nestedIn = map[string][]uint16{
-	"cmp":       {unix.NFTA_CMP_DATA},
-	"bitwise":   {unix.NFTA_BITWISE_MASK, unix.NFTA_BITWISE_XOR},
-	"immediate": {unix.NFTA_IMMEDIATE_DATA},
-}
-
-// hasAll compares attributes; those of nested hold others, and so may a verdict in them.
-func hasAll(told, sent []byte, nested []uint16) bool {
-	same := true
-	err := walk(sent, func(typ uint16, v []byte) {
-		got := findAttr(told, typ)
-		if got == nil || !slices.Contains(nested, typ) {
-			same = same && string(got) == string(v)
-			return
-		}
-		if verdict := findAttr(v, unix.NFTA_DATA_VERDICT); verdict != nil {
-			got, v = findAttr(got, unix.NFTA_DATA_VERDICT), verdict
-		}
-		same = same && hasAll(got, v, nil)
-	})
-	return same && err == nil
-}
-
-// packets is what a rule's counter has counted.
-func (r nftRule) packets() (n uint64) {
-	_ = walk(r.expressions, func(_ uint16, e []byte) {
-		if getString(findAttr(e, unix.NFTA_EXPR_NAME)) == "counter" {
-			n = getBE64(findAttr(findAttr(e, unix.NFTA_EXPR_DATA), unix.NFTA_COUNTER_PACKETS))
-		}
-	})
-	return n
-}
-
-func getBE64(v []byte) uint64 {
-	if len(v) < 8 {
-		return 0
-	}
-	return binary.BigEndian.Uint64(v)
-}
-
-func getBE32(v []byte) uint32 {
-	if len(v) < 4 {
-		return 0
-	}
-	return binary.BigEndian.Uint32(v)
 }

@@ -43,6 +43,10 @@ func (n Namespace) Normalised() Namespace {
 		n.Secured[i] = p.Wish()
 		n.Secured[i].Altered = p.Altered
 	}
+	for i, f := range n.Forwarding {
+		n.Forwarding[i] = f.Wish()
+		n.Forwarding[i].Altered = f.Altered
+	}
 	n.normaliseSettings()
 	n.Sort()
 	slices.SortStableFunc(n.Addresses, compareNormalised)
@@ -177,5 +181,8 @@ func (n *Namespace) emptyToNil() {
 	}
 	if len(n.Secured) == 0 {
 		n.Secured = nil
+	}
+	if len(n.Forwarding) == 0 {
+		n.Forwarding = nil
 	}
 }

@@ -78,7 +78,9 @@ type Namespace struct {
 	Settings map[string]string `json:"settings,omitempty"`
 	// Secured are the links whose wire ends may not send what they like.
 	Secured []PortSecurity `json:"secured,omitempty"`
-	// SecurityUnseen: who observed may not see that (CAP_NET_ADMIN), or the kernel has
+	// Forwarding is what is forwarded for the networks of ours, by network.
+	Forwarding []Forwarding `json:"forwarding,omitempty"`
+	// SecurityUnseen: who observed may not see either (CAP_NET_ADMIN), or the kernel has
 	// no nftables.
 	SecurityUnseen bool `json:"security_unseen,omitempty"`
 }
@@ -187,9 +189,15 @@ func (n *Namespace) DefaultRoute() *Route {
 	return nil
 }
 
-// Forwards tells whether the stack routes IPv4 or IPv6 packets between its interfaces.
+// Forwards tells whether the stack routes IPv4 or IPv6 packets between its interfaces: by
+// the switch for all, or by that of a link.
 func (n *Namespace) Forwards() bool {
-	return n.Settings["ipv4/ip_forward"] == "1" || n.Settings["ipv6/conf/all/forwarding"] == "1"
+	if n.Settings["ipv4/ip_forward"] == "1" || n.Settings["ipv6/conf/all/forwarding"] == "1" {
+		return true
+	}
+	return slices.ContainsFunc(n.Links, func(l Link) bool {
+		return l.Kind != Loopback && (n.Settings["ipv4/conf/"+l.Name+"/forwarding"] == "1" || n.Settings["ipv6/conf/"+l.Name+"/forwarding"] == "1")
+	})
 }
 
 // Sort brings every list into its one order, so that equal states are equal values.
@@ -225,6 +233,7 @@ func (n *Namespace) Sort() {
 		return cmp.Or(NaturalCompare(a.Link, b.Link), a.Address.Compare(b.Address))
 	})
 	slices.SortFunc(n.Secured, func(a, b PortSecurity) int { return NaturalCompare(a.Link, b.Link) })
+	slices.SortFunc(n.Forwarding, compareForwarding)
 	slices.SortFunc(n.FDB, func(a, b FDBEntry) int {
 		return cmp.Or(NaturalCompare(a.Link, b.Link), cmp.Compare(a.MAC, b.MAC), cmp.Compare(a.VLAN, b.VLAN), cmp.Compare(a.Master, b.Master), a.Remote.Compare(b.Remote))
 	})

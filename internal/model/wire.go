@@ -126,7 +126,7 @@ func (b *wirer) addStack(ns *Namespace, first bool) {
 	case ns.Container != nil:
 		st.Name, st.Kind, st.System = ns.Container.describe()
 	}
-	b.defaults[id], b.forwards[id], b.nat[id], b.stacks[ns.Name] = ns.DefaultRoute(), ns.Forwards(), ns.SourceNAT, id
+	b.defaults[id], b.forwards[id], b.nat[id], b.stacks[ns.Name] = ns.DefaultRoute(), ns.Forwards(), ns.sourceNAT(), id
 	b.w.Stacks = append(b.w.Stacks, st)
 	for _, l := range ns.Links {
 		if l.Kind == VRF {

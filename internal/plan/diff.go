@@ -19,7 +19,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	now.Machines = slices.DeleteFunc(now.Machines, func(m model.Machine) bool { return m.Config != nil && !m.Lives() })
 	now.Services = slices.DeleteFunc(now.Services, func(s model.Service) bool { return !s.Lives() })
 	if now.Here().SecurityUnseen { // then what we made is the best that is known
-		now.Here().Secured = slices.Clone(own.Secured)
+		now.Here().Secured, now.Here().Forwarding = slices.Clone(own.Secured), slices.Clone(own.Forwarding)
 	}
 	b := newBuilder(now, own, opt)
 	w := b.resolve(want)
@@ -33,6 +33,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	b.dropLinks(w)
 	b.restoreTouched(w)
 	b.freePorts(w)
+	b.dropForwarding(w)
 	for _, wb := range w.bridges {
 		b.makeBridge(wb)
 	}
@@ -202,6 +203,9 @@ func (b *builder) connectBridge(wb wantedBridge) {
 		b.connectUplink(wb)
 	}
 	b.addHostAddresses(wb.name, wb.addresses)
+	if wb.forwarding != nil {
+		b.setForwarding(*wb.forwarding, forwardingWhy(*wb.forwarding))
+	}
 }
 
 func (b *builder) connectUplink(wb wantedBridge) {

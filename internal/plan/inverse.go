@@ -72,6 +72,8 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		return inverseUnseen(op)
 	case model.SecurePorts, model.FreePorts, model.SetIsolated:
 		return inverseForPort(op, ns)
+	case model.SetForwarding, model.DropForwarding:
+		return inverseForForwarding(op, ns)
 	case model.SetSetting:
 		if was, ok := ns.Settings[op.Path]; ok && was != op.Value {
 			return model.Operations{model.SetSetting{Path: op.Path, Value: was}}

@@ -26,6 +26,8 @@ type Owned struct {
 	Rules []model.Rule `json:"rules,omitempty"`
 	// Secured are the ports that were secured, as they were asked for.
 	Secured []model.PortSecurity `json:"secured,omitempty"`
+	// Forwarding is what is forwarded for networks, as it was asked for.
+	Forwarding []model.Forwarding `json:"forwarding,omitempty"`
 	// Machines that were started.
 	Machines []string `json:"machines,omitempty"`
 	// Services are the networks whose servers were started.
@@ -78,7 +80,7 @@ type OwnedUplink struct {
 
 // Empty tells whether there is nothing to bring back.
 func (o Owned) Empty() bool {
-	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Secured)+len(o.Machines)+len(o.Services)+len(o.Networks) == 0
+	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Secured)+len(o.Forwarding)+len(o.Machines)+len(o.Services)+len(o.Networks) == 0
 }
 
 // WithIndexes notes the indexes that the kernel gave to the links that were made.
@@ -96,7 +98,7 @@ func (o Owned) clone() Owned {
 	o.Links, o.Touched, o.Uplinks = slices.Clone(o.Links), slices.Clone(o.Touched), slices.Clone(o.Uplinks)
 	o.Addresses, o.Settings, o.Machines = slices.Clone(o.Addresses), maps.Clone(o.Settings), slices.Clone(o.Machines)
 	o.Rules, o.Networks, o.Secured = slices.Clone(o.Rules), slices.Clone(o.Networks), slices.Clone(o.Secured)
-	o.Services = slices.Clone(o.Services)
+	o.Services, o.Forwarding = slices.Clone(o.Services), slices.Clone(o.Forwarding)
 	return o
 }
 
@@ -170,6 +172,11 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 		}
 	case model.FreePorts:
 		o.dropSecured(op.Links)
+	case model.SetForwarding:
+		o.dropForwarding(op.Forwarding.Network)
+		o.Forwarding = append(o.Forwarding, op.Forwarding.Wish())
+	case model.DropForwarding:
+		o.dropForwarding(op.Network)
 	case model.SetIsolated:
 		for _, link := range op.Links {
 			o.touch(link, before)
@@ -216,6 +223,10 @@ func (o *Owned) dropSecured(links []string) {
 		gone[l] = true
 	}
 	o.Secured = slices.DeleteFunc(o.Secured, func(p model.PortSecurity) bool { return gone[p.Link] })
+}
+
+func (o *Owned) dropForwarding(network string) {
+	o.Forwarding = slices.DeleteFunc(o.Forwarding, func(f model.Forwarding) bool { return f.Network == network })
 }
 
 // touch remembers a stranger's link as it was when it was first altered, and forgets

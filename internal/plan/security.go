@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/nft"
 	"drawbridge/internal/portsec"
 	"drawbridge/internal/spec"
 )
@@ -315,7 +316,7 @@ func securityCommands(op model.Operation) []string {
 		return []string{"nft -f - <<'END'\n" + text + "END"}
 	case model.FreePorts:
 		return each(op.Links, func(l string) string {
-			return fmt.Sprintf("for c in %s; do nft delete chain netdev %s $c; done", strings.Join(portsec.Names(l), " "), portsec.Table)
+			return fmt.Sprintf("for c in %s; do nft delete chain netdev %s $c; done", strings.Join(portsec.Names(l), " "), nft.Table)
 		})
 	case model.SetIsolated:
 		return each(op.Links, func(l string) string {

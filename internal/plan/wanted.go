@@ -25,6 +25,9 @@ type wantedBridge struct {
 	uplink        string // "" for none
 	host          string // move, none or list
 	addresses     []netip.Prefix
+	// forwarding is what goes between it and the rest of the world; nil: what the host
+	// forwards anyway.
+	forwarding *model.Forwarding
 }
 
 // wantedCable is the host's end of a VM's cable: a tap, or half of a veth pair.

@@ -8,14 +8,21 @@ import (
 	"sync"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/nft"
 )
+
+// Routers is the set of the routers that were heard, shared by all ports.
+const Routers = "routers"
+
+// Priority of the chains at their hook: before whatever else is there.
+const Priority = -300
 
 // Ruleset is what secures one port.
 type Ruleset struct {
 	// Chains in such an order that each comes before those that it goes to.
-	Chains []Chain
+	Chains []nft.Chain
 	// Sets that the rules name. Routers is shared with other ports.
-	Sets []Set
+	Sets []nft.Set
 }
 
 // The reasons that frames are dropped for, as they are counted and told.
@@ -57,7 +64,7 @@ func Rules(p model.PortSecurity, snoop bool) Ruleset {
 	b.toPort()
 	for _, c := range b.out.Chains {
 		for i := range c.Rules {
-			c.Rules[i] = c.Rules[i].layers()
+			c.Rules[i] = c.Rules[i].WithLayers()
 		}
 	}
 	return b.out
@@ -115,8 +122,8 @@ func chainPrefix(link string) string {
 	return fmt.Sprintf("port.%x", sha256.Sum256([]byte(link)))[:24]
 }
 
-func (b *builder) chain(name string, rules ...Rule) {
-	b.out.Chains = append(b.out.Chains, Chain{Name: b.name(name), Rules: rules})
+func (b *builder) chain(name string, rules ...nft.Rule) {
+	b.out.Chains = append(b.out.Chains, nft.Chain{Name: b.name(name), Rules: rules})
 }
 
 func (b *builder) name(part string) string {
@@ -126,25 +133,27 @@ func (b *builder) name(part string) string {
 	return b.prefix + "-" + part
 }
 
-func (b *builder) to(part string) Verdict { return Verdict{Goto: b.name(part)} }
+func (b *builder) to(part string) nft.Verdict { return nft.Verdict{Goto: b.name(part)} }
 
-func accept(m ...Match) Rule              { return Rule{Matches: m, Verdict: Verdict{Accept: true}} }
-func drop(reason string, m ...Match) Rule { return Rule{m, reason, Verdict{Drop: true}} }
-func then(v Verdict, m ...Match) Rule     { return Rule{Matches: m, Verdict: v} }
+func accept(m ...nft.Match) nft.Rule { return nft.Rule{Matches: m, Verdict: nft.Verdict{Accept: true}} }
+func drop(reason string, m ...nft.Match) nft.Rule {
+	return nft.Rule{Matches: m, Reason: reason, Verdict: nft.Verdict{Drop: true}}
+}
+func then(v nft.Verdict, m ...nft.Match) nft.Rule { return nft.Rule{Matches: m, Verdict: v} }
 
 var (
-	group       = Payload{Base: Link, Mask: []byte{1, 0, 0, 0, 0, 0}, Value: []byte{1, 0, 0, 0, 0, 0}, Field: "ether daddr & 01:00:00:00:00:00", Is: "== 01:00:00:00:00:00"}
-	switchGroup = Payload{Base: Link, Mask: []byte{255, 255, 255, 255, 255, 0xf0}, Value: []byte{1, 0x80, 0xc2, 0, 0, 0}, Field: "ether daddr & ff:ff:ff:ff:ff:f0", Is: "== 01:80:c2:00:00:00"}
-	bpduGroup   = Payload{Base: Link, Value: []byte{1, 0x80, 0xc2, 0, 0, 0}, Field: "ether daddr", Is: "01:80:c2:00:00:00"}
-	udp         = L4{Protocol: protocolUDP, Is: "udp"}
-	icmpv6      = L4{Protocol: protocolICMPv6, Is: "icmpv6"}
+	group       = nft.Payload{Base: nft.Link, Mask: []byte{1, 0, 0, 0, 0, 0}, Value: []byte{1, 0, 0, 0, 0, 0}, Field: "ether daddr & 01:00:00:00:00:00", Is: "== 01:00:00:00:00:00"}
+	switchGroup = nft.Payload{Base: nft.Link, Mask: []byte{255, 255, 255, 255, 255, 0xf0}, Value: []byte{1, 0x80, 0xc2, 0, 0, 0}, Field: "ether daddr & ff:ff:ff:ff:ff:f0", Is: "== 01:80:c2:00:00:00"}
+	bpduGroup   = nft.Payload{Base: nft.Link, Value: []byte{1, 0x80, 0xc2, 0, 0, 0}, Field: "ether daddr", Is: "01:80:c2:00:00:00"}
+	udp         = nft.L4{Protocol: nft.ProtocolUDP, Is: "udp"}
+	icmpv6      = nft.L4{Protocol: nft.ProtocolICMPv6, Is: "icmpv6"}
 )
 
 // in is the chain at the ingress: the sender, the limits, and which protocol it is.
 func (b *builder) in() {
-	var rules []Rule
+	var rules []nft.Rule
 	if b.Level != model.SecurityOff {
-		var strangers []Match
+		var strangers []nft.Match
 		for _, m := range b.MACs {
 			strangers = append(strangers, etherSource(m, true))
 		}
@@ -157,13 +166,13 @@ func (b *builder) in() {
 		rules = append(rules, drop(SwitchFrame, switchGroup))
 	}
 	if b.Storm > 0 {
-		rules = append(rules, drop(TooMany, group, Over{Rate: uint64(b.Storm), Burst: uint32(min(max(b.Storm/10, 5), 1000))}))
+		rules = append(rules, drop(TooMany, group, nft.Over{Rate: uint64(b.Storm), Burst: uint32(min(max(b.Storm/10, 5), 1000))}))
 	}
 	if b.Rate > 0 {
 		rules = append(rules, drop(TooMuch, b.overRate()))
 	}
 	if b.Level != model.SecurityStrict {
-		b.out.Chains = append(b.out.Chains, Chain{Name: b.name(""), Hook: Ingress, Drop: true, Rules: append(rules, accept())})
+		b.out.Chains = append(b.out.Chains, nft.Chain{Name: b.name(""), Hook: nft.Ingress, Priority: Priority, Drop: true, Rules: append(rules, accept())})
 		return
 	}
 	rules = append(rules,
@@ -173,27 +182,27 @@ func (b *builder) in() {
 	if b.Allows(model.AllowVLAN) {
 		rules = append(rules, accept(etherType(0x8100, "8021q")), accept(etherType(0x88a8, "8021ad")))
 	}
-	b.out.Chains = append(b.out.Chains, Chain{Name: b.name(""), Hook: Ingress, Drop: true, Rules: append(rules, drop(OtherProtocol))})
+	b.out.Chains = append(b.out.Chains, nft.Chain{Name: b.name(""), Hook: nft.Ingress, Priority: Priority, Drop: true, Rules: append(rules, drop(OtherProtocol))})
 }
 
 // overRate lets a second's worth come at once, which is how nft_limit counts bytes
 // (nft_limit_init: tokens for rate + burst), and four of the largest packets that a guest
 // hands over undivided (64 KiB): else not one of them would pass at a low rate.
-func (b *builder) overRate() Over {
-	return Over{Rate: uint64(b.Rate) / 8, Burst: 256 << 10, Bytes: true}
+func (b *builder) overRate() nft.Over {
+	return nft.Over{Rate: uint64(b.Rate) / 8, Burst: 256 << 10, Bytes: true}
 }
 
 // arp lets pass what tells the truth about the sender (RFC 826).
 func (b *builder) arp() {
 	// Ethernet, IPv4, and the lengths of their addresses.
-	header := Payload{Base: Network, Value: []byte{0, 1, 8, 0, 6, 4}, Not: true, Field: "@nh,0,48", Is: "0x000108000604"}
-	strangers := []Match{}
+	header := nft.Payload{Base: nft.Network, Value: []byte{0, 1, 8, 0, 6, 4}, Not: true, Field: "@nh,0,48", Is: "0x000108000604"}
+	strangers := []nft.Match{}
 	for _, m := range b.MACs {
 		strangers = append(strangers, arpSource(m, true))
 	}
-	rules := []Rule{drop(BadARP, header), drop(OtherMAC, strangers...)}
+	rules := []nft.Rule{drop(BadARP, header), drop(OtherMAC, strangers...)}
 	const sender = 14
-	from := func(p netip.Prefix) Match { return within(Network, sender, "arp saddr ip", p) }
+	from := func(p netip.Prefix) nft.Match { return within(nft.Network, sender, "arp saddr ip", p) }
 	// A host that asks whether an address is free has none yet (RFC 5227, 2.1.1).
 	rules = append(rules, accept(from(netip.MustParsePrefix("0.0.0.0/32"))))
 	if b.anyIPv4() {
@@ -205,14 +214,14 @@ func (b *builder) arp() {
 			rules = append(rules, then(b.to("told4"), from(p)))
 		}
 		if b.leases() {
-			rules = append(rules, then(b.to("told4"), InSet{Network, sender, 4, LeasesOf(b.Link), "arp saddr ip"}))
+			rules = append(rules, then(b.to("told4"), nft.InSet{Base: nft.Network, Offset: sender, Len: 4, Set: LeasesOf(b.Link), Field: "arp saddr ip"}))
 		}
 	}
 	b.chain("arp", append(rules, drop(OtherARP))...)
 	by4, by6 := SeenOf(b.Link)
-	b.out.Sets = append(b.out.Sets, Set{Name: by4, Timeout: SeenTimeout, Size: 256}, Set{Name: by6, IPv6: true, Timeout: SeenTimeout, Size: 256})
+	b.out.Sets = append(b.out.Sets, nft.Set{Name: by4, Timeout: SeenTimeout, Size: 256}, nft.Set{Name: by6, IPv6: true, Timeout: SeenTimeout, Size: 256})
 	// Two rules: one that finds no room in the set goes on to the next.
-	b.chain("told4", then(Verdict{}, AddTo{Base: Network, Offset: sender, Len: 4, Set: by4, Renew: true, Field: "arp saddr ip"}), accept())
+	b.chain("told4", then(nft.Verdict{}, nft.AddTo{Base: nft.Network, Offset: sender, Len: 4, Set: by4, Renew: true, Field: "arp saddr ip"}), accept())
 }
 
 // anyIPv4: nothing is known of its IPv4 addresses.
@@ -235,15 +244,15 @@ func (b *builder) sources(is4 bool) []netip.Prefix {
 // ip4 looks for DHCP, then at the source. That a rule accepts UDP only where its ports
 // can be read is what stops a server's answer in a packet too short for them.
 func (b *builder) ip4() {
-	later := Payload{Base: Network, Offset: 6, Mask: []byte{0x1f, 0xff}, Value: []byte{0, 0}, Not: true, Field: "ip frag-off & 0x1fff", Is: "0"}
-	var rules []Rule
+	later := nft.Payload{Base: nft.Network, Offset: 6, Mask: []byte{0x1f, 0xff}, Value: []byte{0, 0}, Not: true, Field: "ip frag-off & 0x1fff", Is: "0"}
+	var rules []nft.Rule
 	// Fragments but the first have no ports; the first one has all of them, since its
 	// length is a multiple of eight.
-	rules = append(rules, then(b.to("src4"), later, L4{Protocol: protocolUDP, Is: "udp"}))
+	rules = append(rules, then(b.to("src4"), later, nft.L4{Protocol: nft.ProtocolUDP, Is: "udp"}))
 	for _, m := range b.MACs { // a client's question, for itself
-		ask := []Match{udp, port(true, 68, false), port(false, 67, false), clientMAC(m)}
+		ask := []nft.Match{udp, port(true, 68, false), port(false, 67, false), clientMAC(m)}
 		if b.IPv4 == model.SourceList && !b.Allows(model.AllowRouter) {
-			ask = append(ask, Payload{Base: Network, Offset: 12, Value: []byte{0, 0, 0, 0}, Field: "ip saddr", Is: "0.0.0.0"})
+			ask = append(ask, nft.Payload{Base: nft.Network, Offset: 12, Value: []byte{0, 0, 0, 0}, Field: "ip saddr", Is: "0.0.0.0"})
 		}
 		rules = append(rules, accept(ask...))
 	}
@@ -254,7 +263,7 @@ func (b *builder) ip4() {
 		rules = append(rules, drop(DHCPServer, udp, port(true, 67, false)), drop(DHCPServer, udp, port(false, 68, false)),
 			then(b.to("src4"), udp, port(true, 67, true), port(false, 68, true)))
 	}
-	rules = append(rules, then(b.to("src4"), L4{Protocol: protocolUDP, Not: true, Is: "udp"}), drop(BadIPv4))
+	rules = append(rules, then(b.to("src4"), nft.L4{Protocol: nft.ProtocolUDP, Not: true, Is: "udp"}), drop(BadIPv4))
 	b.chain("ip", rules...)
 
 	const source = 12
@@ -263,49 +272,49 @@ func (b *builder) ip4() {
 		rules = append(rules, accept())
 	} else {
 		for _, p := range b.sources(true) {
-			rules = append(rules, accept(within(Network, source, "ip saddr", p)))
+			rules = append(rules, accept(within(nft.Network, source, "ip saddr", p)))
 		}
 		if b.leases() {
-			rules = append(rules, accept(InSet{Network, source, 4, LeasesOf(b.Link), "ip saddr"}))
+			rules = append(rules, accept(nft.InSet{Base: nft.Network, Offset: source, Len: 4, Set: LeasesOf(b.Link), Field: "ip saddr"}))
 		}
 		// A host without an address may join groups (RFC 3376, 4.2.13).
-		rules = append(rules, accept(within(Network, source, "ip saddr", netip.MustParsePrefix("0.0.0.0/32")), L4{Protocol: protocolIGMP, Is: "igmp"}))
+		rules = append(rules, accept(within(nft.Network, source, "ip saddr", netip.MustParsePrefix("0.0.0.0/32")), nft.L4{Protocol: nft.ProtocolIGMP, Is: "igmp"}))
 		rules = append(rules, drop(OtherIPv4))
 	}
 	b.chain("src4", rules...)
 }
 
 // clientMAC is chaddr of a DHCP message (RFC 2131, section 2), behind the header of UDP.
-func clientMAC(m model.MAC) Payload { return raw(36, macBytes(m)...) }
+func clientMAC(m model.MAC) nft.Payload { return raw(36, macBytes(m)...) }
 
 // toPort is the chain at the egress: what the port may get, and what is learned from it.
 func (b *builder) toPort() {
-	var rules []Rule
+	var rules []nft.Rule
 	if b.Rate > 0 {
 		rules = append(rules, drop(TooMuch, b.overRate()))
 	}
 	if b.Level == model.SecurityStrict && b.snoop {
 		if b.leases() {
-			b.out.Sets = append(b.out.Sets, Set{Name: LeasesOf(b.Link), Size: 1024})
+			b.out.Sets = append(b.out.Sets, nft.Set{Name: LeasesOf(b.Link), Size: 1024})
 			// A server's message (op 2) to this MAC, and the address that it gives: an
 			// answer to DHCPINFORM gives none.
 			for _, m := range b.MACs {
-				rules = append(rules, then(Verdict{}, udp, port(true, 67, false), port(false, 68, false), raw(8, 2), clientMAC(m),
-					Payload{Base: Transport, Offset: 24, Value: []byte{0, 0, 0, 0}, Not: true, Field: "@th,192,32", Is: "0"},
-					AddTo{Base: Transport, Offset: 24, Len: 4, Set: LeasesOf(b.Link), Field: "@th,192,32"}))
+				rules = append(rules, then(nft.Verdict{}, udp, port(true, 67, false), port(false, 68, false), raw(8, 2), clientMAC(m),
+					nft.Payload{Base: nft.Transport, Offset: 24, Value: []byte{0, 0, 0, 0}, Not: true, Field: "@th,192,32", Is: "0"},
+					nft.AddTo{Base: nft.Transport, Offset: 24, Len: 4, Set: LeasesOf(b.Link), Field: "@th,192,32"}))
 			}
 		}
 		if b.IPv6 == model.SourceAny && !b.Allows(model.AllowRouter) {
 			b.out.Sets = append(b.out.Sets, routersSet)
-			rules = append(rules, then(Verdict{}, icmpv6, icmpv6Type(134), Payload{Base: Network, Offset: 7, Value: []byte{255}, Field: "ip6 hoplimit", Is: "255"},
-				AddTo{Base: Network, Offset: 8, Len: 16, Set: Routers, Renew: true, Field: "@nh,64,128"}))
+			rules = append(rules, then(nft.Verdict{}, icmpv6, icmpv6Type(134), nft.Payload{Base: nft.Network, Offset: 7, Value: []byte{255}, Field: "ip6 hoplimit", Is: "255"},
+				nft.AddTo{Base: nft.Network, Offset: 8, Len: 16, Set: Routers, Renew: true, Field: "@nh,64,128"}))
 		}
 	}
 	if len(rules) > 0 && b.snoop {
-		b.out.Chains = append(b.out.Chains, Chain{Name: b.name("out"), Hook: Egress, Rules: rules})
+		b.out.Chains = append(b.out.Chains, nft.Chain{Name: b.name("out"), Hook: nft.Egress, Priority: Priority, Rules: rules})
 	}
 }
 
 // routersSet forgets a router that is silent for as long as its advertisements can be
 // believed at most (RFC 4861, 6.2.1: 9,000 s).
-var routersSet = Set{Name: Routers, IPv6: true, Timeout: 9000, Size: 65535}
+var routersSet = nft.Set{Name: Routers, IPv6: true, Timeout: 9000, Size: 65535}

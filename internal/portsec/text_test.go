@@ -75,7 +75,7 @@ func listing(t *testing.T, n *testnet.Net) string {
 	t.Helper()
 	var out []byte
 	n.Inside(func() (err error) {
-		out, err = exec.Command("nft", "list", "table", "netdev", portsec.Table).Output()
+		out, err = exec.Command("nft", "list", "table", "netdev", "drawbridge").Output()
 		return err
 	})
 	blocks := strings.Split(strings.NewReplacer("typeof @nh,64,128", "type ipv6_addr").Replace(string(out)), "\n\n")

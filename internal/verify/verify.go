@@ -35,14 +35,14 @@ func orNone(s string) string {
 	return s
 }
 
-// Objects are the links, settings, machines and networks' services that a list of
+// Objects are the links, settings, machines, and networks' services and forwarding that a list of
 // operations touches: those that are worth verifying.
-type Objects struct{ Links, Settings, Machines, Services []string }
+type Objects struct{ Links, Settings, Machines, Services, Forwarding []string }
 
 // ObjectsOf collects the objects of operations.
 func ObjectsOf(ops []model.Operation) Objects {
 	var o Objects
-	seen := map[*[]string]map[string]bool{&o.Links: {}, &o.Settings: {}, &o.Machines: {}, &o.Services: {}}
+	seen := map[*[]string]map[string]bool{&o.Links: {}, &o.Settings: {}, &o.Machines: {}, &o.Services: {}, &o.Forwarding: {}}
 	add := func(list *[]string, names ...string) {
 		for _, n := range names {
 			if n != "" && !seen[list][n] {
@@ -67,6 +67,8 @@ func ObjectsOf(ops []model.Operation) Objects {
 			add(&o.Links, op.Links...)
 		case model.SetIsolated:
 			add(&o.Links, op.Links...)
+		case model.SetForwarding, model.DropForwarding:
+			add(&o.Forwarding, op.Object())
 		case model.StartMachines:
 			add(&o.Machines, op.Names()...)
 		case model.StopMachines:
@@ -99,6 +101,11 @@ func Check(want, got model.Snapshot, objects Objects) []Mismatch {
 	for _, path := range objects.Settings {
 		if w, ok := want.Here().Settings[path]; ok {
 			c.compare(path, "value", w, got.Here().Settings[path])
+		}
+	}
+	if !want.Here().SecurityUnseen && !got.Here().SecurityUnseen {
+		for _, name := range objects.Forwarding {
+			c.compare(name, "forwarding", forwarding(want.Here().ForwardingOf(name)), forwarding(got.Here().ForwardingOf(name)))
 		}
 	}
 	for _, name := range objects.Machines {
@@ -264,6 +271,18 @@ func security(p *model.PortSecurity) string {
 		return "altered by somebody"
 	default:
 		return fmt.Sprintf("%+v", p.Wish())
+	}
+}
+
+// forwarding tells what is forwarded for a network apart from anything else.
+func forwarding(f *model.Forwarding) string {
+	switch {
+	case f == nil:
+		return ""
+	case f.Altered:
+		return "altered by somebody"
+	default:
+		return fmt.Sprintf("%+v", f.Wish())
 	}
 }
 
