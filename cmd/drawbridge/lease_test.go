@@ -34,6 +34,7 @@ func TestALeaseNeverRunsOut(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: the clients write below /etc, in a mount namespace of their own")
 	}
+	t.Parallel() // it waits most of the time
 	bin := build(t)
 	for _, client := range []struct {
 		name, pkg string

@@ -44,7 +44,10 @@ func build(t *testing.T) (dir string) {
 // Every testdata/*.txtar is an exercise with the real program on the real kernel: a host
 // (namespace $HOST, 198.18.0.5/24 and 2001:db8::5/64 on eth0) and a neighbour that is also
 // its gateway ($LAN, 198.18.0.1 and 2001:db8::1 on host0), in namespaces of its own.
-func TestScripts(t *testing.T) { runScripts(t, "testdata/*.txtar") }
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	runScripts(t, "testdata/*.txtar")
+}
 
 // Those of testdata/modules need links that not every kernel makes, this machine's perhaps
 // not: they run in a User-Mode Linux, with the modules loaded, and on its older kernel.
@@ -55,6 +58,7 @@ func TestModuleScripts(t *testing.T) {
 		return
 	}
 	testnet.Require(t)
+	t.Parallel()
 	out := testnet.InUML(t, "^TestModuleScripts$", []string{"ipv6", "tun", "veth", "bridge", "8021q", "macvlan", "bonding"}, built+"="+build(t))
 	scripts, err := filepath.Glob(all)
 	if err != nil || len(scripts) == 0 {
@@ -76,6 +80,7 @@ func runScripts(t *testing.T, pattern string) {
 	bin := build(t)
 	for _, file := range scripts {
 		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
 			host, lan := site(t)
 			testscript.Run(t, testscript.Params{
 				Files:               []string{file},

@@ -11,7 +11,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -269,6 +271,23 @@ func TestFaultMatrixOnTheRealKernel(t *testing.T) {
 	if testing.Short() {
 		t.Skip("some 200 transactions with processes of their own")
 	}
+	var cases atomic.Int64
+	t.Run("of", func(t *testing.T) {
+		for _, fault := range []string{faultError, faultKillSelf, faultKillGuard, faultKillBoth, faultHangup, faultFullDisk} {
+			t.Run(fault, func(t *testing.T) {
+				t.Parallel()
+				cases.Add(int64(strikeEverywhere(t, fault)))
+			})
+		}
+	})
+	t.Logf("%d single-fault cases, none ended between", cases.Load())
+	if cases.Load() < 300 {
+		t.Errorf("only %d cases", cases.Load())
+	}
+}
+
+// strikeEverywhere lets a fault strike before and after each operation of up and of down.
+func strikeEverywhere(t *testing.T, fault string) (cases int) {
 	host, c := faultSite(t)
 	before := host.Look().Normalised()
 	if exit, out := c.run(t); exit != 0 {
@@ -282,96 +301,106 @@ func TestFaultMatrixOnTheRealKernel(t *testing.T) {
 	}
 	requireSame(t, "down without a fault", before, host.Look().Normalised())
 
-	cases := 0
 	for _, isDown := range []bool{false, true} {
 		start, goal := before, wanted
 		if isDown {
 			start, goal = wanted, before
+			if exit, out := c.run(t); exit != 0 {
+				t.Fatalf("up again: %d %s", exit, out)
+			}
 		}
-		for _, fault := range []string{faultError, faultKillSelf, faultKillGuard, faultKillBoth, faultHangup, faultFullDisk} {
-			for _, after := range []bool{false, true} {
-				for at := 0; ; at++ {
-					f := faultCase{Namespace: c.Namespace, Dir: c.Dir, Down: isDown, Fault: fault, At: at, After: after}
-					name := fmt.Sprintf("down=%v, %s, operation %d, after=%v", isDown, fault, at, after)
-					exit, out := f.run(t)
-					if exit == 0 { // past the last operation: nothing struck
-						requireSame(t, name, goal, host.Look().Normalised())
-						back := faultCase{Namespace: c.Namespace, Dir: c.Dir, Down: !isDown}
-						if exit, out := back.run(t); exit != 0 {
-							t.Fatalf("%s: the way back: %s", name, out)
-						}
-						break
+		for _, after := range []bool{false, true} {
+			for at := 0; ; at++ {
+				f := faultCase{Namespace: c.Namespace, Dir: c.Dir, Down: isDown, Fault: fault, At: at, After: after}
+				name := fmt.Sprintf("down=%v, %s, operation %d, after=%v", isDown, fault, at, after)
+				exit, out := f.run(t)
+				if exit == 0 { // past the last operation: nothing struck
+					if at < 10 {
+						t.Errorf("down=%v, %s, after=%v: only %d operations", isDown, fault, after, at)
 					}
-					cases++
-					// Links that were made anew have new indexes, which a full disk has no room for.
-					noRoom := fault == faultFullDisk && exit == 4
-					if fault == faultKillBoth || noRoom {
-						k := host.Kernel
-						if _, err := f.transaction(k).Recover(); err != nil {
-							t.Fatalf("%s: recover: %v", name, err)
-						}
+					requireSame(t, name, goal, host.Look().Normalised())
+					back := faultCase{Namespace: c.Namespace, Dir: c.Dir, Down: !isDown}
+					if exit, out := back.run(t); exit != 0 {
+						t.Fatalf("%s: the way back: %s", name, out)
 					}
-					requireSame(t, name+": "+out, start, host.Look().Normalised())
-					wantExit := map[string]int{faultError: 3, faultKillGuard: 3, faultKillSelf: -1, faultKillBoth: -1, faultHangup: -1, faultFullDisk: 3}[fault]
-					if exit != wantExit && !noRoom {
-						t.Fatalf("%s: exit code %d, want %d: %s", name, exit, wantExit, out)
+					break
+				}
+				cases++
+				// Links that were made anew have new indexes, which a full disk has no room for.
+				noRoom := fault == faultFullDisk && exit == 4
+				if fault == faultKillBoth || noRoom {
+					k := host.Kernel
+					if _, err := f.transaction(k).Recover(); err != nil {
+						t.Fatalf("%s: recover: %v", name, err)
 					}
+				}
+				requireSame(t, name+": "+out, start, host.Look().Normalised())
+				wantExit := map[string]int{faultError: 3, faultKillGuard: 3, faultKillSelf: -1, faultKillBoth: -1, faultHangup: -1, faultFullDisk: 3}[fault]
+				if exit != wantExit && !noRoom {
+					t.Fatalf("%s: exit code %d, want %d: %s", name, exit, wantExit, out)
 				}
 			}
 		}
 	}
-	t.Logf("%d single-fault cases, none ended between", cases)
-	if cases < 200 {
-		t.Errorf("only %d cases", cases)
-	}
+	return cases
 }
 
 // What somebody else does in the middle of a change is not undone, and not done for him:
 // everything else is as before, and the exit code says what is not.
 func TestMeddlingOnTheRealKernel(t *testing.T) {
 	if testing.Short() {
-		t.Skip("some 60 transactions with processes of their own")
+		t.Skip("60 transactions with processes of their own")
 	}
-	cases := 0
 	for _, fault := range []string{faultVanish, faultStranger} {
-		for at := 0; ; at++ {
-			struck := true
-			t.Run(fmt.Sprintf("%s at %d", fault, at), func(t *testing.T) {
-				host, c := faultSite(t)
-				before := host.Look().Normalised()
-				c.Fault, c.At = fault, at
-				exit, out := c.run(t)
-				now := host.Look().Normalised()
-				if l := now.Link("tap0"); l != nil && l.MAC == strangersMAC {
-					now = without(now, "tap0", "spare")
-				} else if fault == faultStranger {
-					if struck = exit != 0; struck {
-						t.Fatalf("the stranger's tap0 is gone: %s", out)
-					}
-					return
-				}
-				switch {
-				case fault == faultVanish && now.Link("eth0") != nil:
-					struck = false
-				case fault == faultVanish: // it is nobody's to make anew
-					requireSame(t, out, without(before, "eth0"), now)
-					if exit != 4 {
-						t.Errorf("exit code %d: %s", exit, out)
-					}
-				default:
-					requireSame(t, out, before, now)
-					if exit != 1 && exit != 3 && exit != 4 {
-						t.Errorf("exit code %d: %s", exit, out)
-					}
-				}
-			})
-			if !struck {
-				break
+		const most = 30
+		struck := make([]bool, most)
+		t.Run(fault, func(t *testing.T) {
+			for at := range most {
+				t.Run(fmt.Sprint("at ", at), func(t *testing.T) {
+					t.Parallel() // each waits for what does not come back
+					struck[at] = meddleAt(t, fault, at)
+				})
 			}
-			cases++
+		})
+		// Past the last operation nothing strikes.
+		cases := slices.Index(struck, false)
+		if cases < 10 || slices.Contains(struck[cases:], true) {
+			t.Errorf("%s: struck %v", fault, struck)
+		}
+		t.Logf("%s: %d cases", fault, cases)
+	}
+}
+
+// meddleAt tells whether there is an operation of that number for the fault to strike at.
+func meddleAt(t *testing.T, fault string, at int) (struck bool) {
+	host, c := faultSite(t)
+	before := host.Look().Normalised()
+	c.Fault, c.At = fault, at
+	exit, out := c.run(t)
+	now := host.Look().Normalised()
+	if l := now.Link("tap0"); l != nil && l.MAC == strangersMAC {
+		now = without(now, "tap0", "spare")
+	} else if fault == faultStranger {
+		if exit != 0 {
+			t.Fatalf("the stranger's tap0 is gone: %s", out)
+		}
+		return false
+	}
+	switch {
+	case fault == faultVanish && now.Link("eth0") != nil:
+		return false
+	case fault == faultVanish: // it is nobody's to make anew
+		requireSame(t, out, without(before, "eth0"), now)
+		if exit != 4 {
+			t.Errorf("exit code %d: %s", exit, out)
+		}
+	default:
+		requireSame(t, out, before, now)
+		if exit != 1 && exit != 3 && exit != 4 {
+			t.Errorf("exit code %d: %s", exit, out)
 		}
 	}
-	t.Logf("%d cases", cases)
+	return true
 }
 
 // without leaves links out, with all that hangs on them.

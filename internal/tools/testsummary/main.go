@@ -18,7 +18,9 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -60,6 +62,8 @@ func run(race, timeout string, patterns []string) error {
 
 	s := newSummary(os.Stdout)
 	var failed error
+	// Those that say so run side by side, twice as many as there are processors: they wait for
+	// the kernel most of the time.
 	for _, part := range []struct {
 		packages []string
 		flags    []string
@@ -71,7 +75,7 @@ func run(race, timeout string, patterns []string) error {
 		if len(part.packages) == 0 {
 			continue
 		}
-		args := append([]string{"test", "-json", "-timeout", timeout}, part.flags...)
+		args := append([]string{"test", "-json", "-timeout", timeout, "-parallel", strconv.Itoa(2 * runtime.GOMAXPROCS(0))}, part.flags...)
 		if err := s.goTest(append(args, part.packages...), part.env); err != nil {
 			failed = err
 		}
