@@ -32,23 +32,50 @@ var ErrLocked = errors.New("another drawbridge is at work here")
 // Lock keeps every other process from changing this namespace until Unlock. It fails
 // with [ErrLocked], and says who holds it.
 func (s *Store) Lock() error {
-	if err := s.makeDir(); err != nil {
-		return fmt.Errorf("state folder: %w", err)
+	for {
+		f, err := s.openLock()
+		if err != nil {
+			return fmt.Errorf("state folder: %w", err)
+		}
+		if err := lockSoon(f); err != nil {
+			holder, _ := os.ReadFile(f.Name())
+			f.Close()
+			return fmt.Errorf("%w (process %s)", ErrLocked, strings.TrimSpace(string(holder)))
+		}
+		if !inForce(f) { // it was swept away before it was locked
+			f.Close()
+			continue
+		}
+		s.lock = f
+		if err := f.Truncate(0); err == nil {
+			_, _ = fmt.Fprintln(f, os.Getpid()) // for the words of the next one only
+		}
+		return nil
 	}
-	f, err := os.OpenFile(filepath.Join(s.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+}
+
+// openLock opens the lock's file, and makes it and its folder where they are not.
+func (s *Store) openLock() (*os.File, error) {
+	for {
+		if err := s.makeDir(); err != nil {
+			return nil, err
+		}
+		f, err := os.OpenFile(s.lockPath(), os.O_CREATE|os.O_RDWR, 0o600)
+		if errors.Is(err, fs.ErrNotExist) { // the folder was swept away in between
+			continue
+		}
+		return f, err
+	}
+}
+
+// inForce tells whether an open file is still the one under its name.
+func inForce(f *os.File) bool {
+	opened, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("state folder: %w", err)
+		return false
 	}
-	if err := lockSoon(f); err != nil {
-		holder, _ := os.ReadFile(f.Name())
-		f.Close()
-		return fmt.Errorf("%w (process %s)", ErrLocked, strings.TrimSpace(string(holder)))
-	}
-	s.lock = f
-	if err := f.Truncate(0); err == nil {
-		_, _ = fmt.Fprintln(f, os.Getpid()) // for the words of the next one only
-	}
-	return nil
+	named, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(opened, named)
 }
 
 // makeDir makes the state folder. One that somebody else has made there before, as anybody
@@ -81,14 +108,35 @@ func lockSoon(f *os.File) (err error) {
 	return err
 }
 
-// Unlock lets the next one work.
+// Unlock lets the next one work. A folder that has nothing in it but the lock goes with it.
 func (s *Store) Unlock() {
 	if s.lock != nil {
 		s.lock.Close()
 		s.lock = nil
+		s.sweep()
 	}
 }
 
+// sweep removes the state folder when nothing is kept in it and nobody holds its lock, not
+// even a guard that has inherited it.
+func (s *Store) sweep() {
+	f, err := os.OpenFile(s.lockPath(), os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil || !inForce(f) {
+		return
+	}
+	if kept, err := os.ReadDir(s.Dir); err != nil || len(kept) != 1 {
+		return
+	}
+	if os.Remove(s.lockPath()) == nil {
+		_ = os.Remove(s.Dir) // not empty again: somebody else is at work in it
+	}
+}
+
+func (s *Store) lockPath() string    { return filepath.Join(s.Dir, "lock") }
 func (s *Store) journalPath() string { return filepath.Join(s.Dir, "journal") }
 func (s *Store) ownedPath() string   { return filepath.Join(s.Dir, "owned.json") }
 
