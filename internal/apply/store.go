@@ -21,6 +21,9 @@ import (
 type Store struct {
 	Dir string
 	Identity
+	// Kept tells what is ours where nothing is noted of it: what files of ours made at this
+	// boot. nil: nothing.
+	Kept func() (plan.Owned, error)
 	lock *os.File
 	// disk stands between the store and its files; nil but in tests.
 	disk func(file) file
@@ -184,11 +187,11 @@ type ownedFile struct {
 	Owned plan.Owned `json:"owned"`
 }
 
-// Owned is what earlier runs own; nothing after a reboot or in a new namespace.
+// Owned is what earlier runs own; after a reboot or in a new namespace, what was kept.
 func (s *Store) Owned() (plan.Owned, error) {
 	file, err := openOwn(s.ownedPath())
 	if errors.Is(err, fs.ErrNotExist) {
-		return plan.Owned{}, nil
+		return s.kept()
 	}
 	if err != nil {
 		return plan.Owned{}, s.damagedOwned(err)
@@ -204,11 +207,18 @@ func (s *Store) Owned() (plan.Owned, error) {
 	}
 	switch {
 	case f.Identity != s.Identity:
-		return plan.Owned{}, nil // a reboot has taken it all
+		return s.kept() // a reboot has taken the rest
 	case f.Version != journalVersion:
 		return plan.Owned{}, s.damagedOwned(errors.New("it was written by another version of this program, whose 'down' can undo it"))
 	}
 	return f.Owned, nil
+}
+
+func (s *Store) kept() (plan.Owned, error) {
+	if s.Kept == nil {
+		return plan.Owned{}, nil
+	}
+	return s.Kept()
 }
 
 func (s *Store) damagedOwned(err error) error {

@@ -44,7 +44,9 @@ func (a *app) open() (*session, error) {
 		name:     a.stackName(k),
 	}
 	s.machines.Kept = filepath.Join(keptBase(), a.netns)
-	if a.netns != "" {
+	if a.netns == "" {
+		s.store.Kept = s.adopted
+	} else {
 		s.machines.Namespace = filepath.Join("/run/netns", a.netns)
 	}
 	return s, nil

@@ -40,6 +40,8 @@ type upOptions struct {
 	// confirm is how long a person has to confirm; 0: no confirmation is asked.
 	confirm time.Duration
 	looks   looks
+	// persist writes the files of the next boot once all is done and confirmed.
+	persist bool
 }
 
 func newUpCommand(a *app) *cobra.Command {
@@ -53,11 +55,13 @@ The plan is made and checked before anything is touched, carried out as one
 transaction with an undo journal, and verified. Whatever fails, also Ctrl-C, rolls
 the host back to what it was. Run again, it does only what has changed since.
 
-Nothing is made permanent: a reboot is a way back as well.
+Nothing is made permanent: a reboot is a way back as well. With --persist the next boot
+brings it back, once all is done and confirmed: see 'drawbridge persist'.
 ` + exitCodesHelp,
 		Example: `  drawbridge up
   drawbridge up lab.yaml --uplink eth1 --yes
   drawbridge up --yes --confirm 60s    # then, from a new session: drawbridge confirm
+  drawbridge up --yes --persist        # and after a reboot too
   drawbridge plan && drawbridge up --yes && drawbridge draw`,
 		Args: fileArgument(&o.file),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -71,6 +75,7 @@ Nothing is made permanent: a reboot is a way back as well.
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "ask nothing")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
 	o.looks.flags(cmd)
+	cmd.Flags().BoolVar(&o.persist, "persist", false, "keep it over a reboot: 'drawbridge persist write' when all is done and confirmed")
 	cmd.Flags().DurationVar(&o.confirm, "confirm", 0, "roll back unless 'drawbridge confirm' comes within `TIME`, from any session")
 	return cmd
 }
@@ -176,12 +181,29 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	if err != nil {
 		return err
 	}
-	return a.change(ctx, want, o)
+	if !o.persist {
+		return a.change(ctx, want, o)
+	}
+	p := persistOptions{file: o.file, uplink: o.uplink, yes: true}
+	if err := a.canPersist(ctx, p); err != nil {
+		return err
+	}
+	if err := a.change(ctx, want, o); err != nil {
+		return err
+	}
+	if err := a.persistWrite(ctx, p); err != nil {
+		return withCode(exitHalfRolled, fmt.Errorf("the change is done, and a reboot takes it back: %w", err))
+	}
+	return nil
 }
 
 func (a *app) down(ctx context.Context, o upOptions) error {
 	seldomGC()
-	return a.change(ctx, spec.Desired{}, o)
+	if err := a.change(ctx, spec.Desired{}, o); err != nil {
+		return err
+	}
+	a.tellFilesStay()
+	return nil
 }
 
 // change plans the way to what is wanted and goes it.

@@ -7,6 +7,7 @@
 package etc
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -41,6 +42,8 @@ type Written struct {
 	Files []Entry `json:"files"`
 	// Dirs that were made for them, the outer first.
 	Dirs []string `json:"dirs,omitempty"`
+	// Note is the caller's: what the files were made of.
+	Note json.RawMessage `json:"note,omitempty"`
 	// Pending is what was there before a write that has not ended.
 	Pending []before `json:"pending,omitempty"`
 }
@@ -97,6 +100,10 @@ func (f Folder) Read() (Written, error) {
 	}
 	if err == nil {
 		err = json.Unmarshal(data, &w)
+	}
+	var note bytes.Buffer
+	if err == nil && len(w.Note) > 0 && json.Compact(&note, w.Note) == nil {
+		w.Note = note.Bytes()
 	}
 	if err == nil && w.Version != version {
 		err = errors.New("it was written by another version of this program")
@@ -175,10 +182,19 @@ type Refused struct {
 
 func (r *Refused) Error() string { return r.Path + ": " + r.Reason + "\n  hint: " + r.Hint }
 
-// Write writes all of the files, or none. Files that somebody has edited are written over
-// only with overwrite, and kept beside the journal then.
-func (f Folder) Write(manager string, files []persist.File, overwrite bool) ([]Change, error) {
-	changes, after, err := f.begin(manager, files, overwrite)
+// Request is a write.
+type Request struct {
+	Manager string
+	Files   []persist.File
+	// Note is kept with the files.
+	Note any
+	// Overwrite those that somebody has edited; they are kept beside the journal then.
+	Overwrite bool
+}
+
+// Write writes all of the files, or none.
+func (f Folder) Write(r Request) ([]Change, error) {
+	changes, after, err := f.begin(r)
 	if err != nil || after == nil {
 		return changes, err
 	}
@@ -195,18 +211,22 @@ func (f Folder) Write(manager string, files []persist.File, overwrite bool) ([]C
 
 // begin checks a write and notes what is there before it; after is the journal at its end,
 // nil where nothing is to be done.
-func (f Folder) begin(manager string, files []persist.File, overwrite bool) (changes []Change, after *Written, err error) {
-	if changes, err = f.Look(files); err != nil {
+func (f Folder) begin(r Request) (changes []Change, after *Written, err error) {
+	if changes, err = f.Look(r.Files); err != nil {
 		return nil, nil, err
 	}
-	if err := f.check(changes, overwrite); err != nil {
+	if err := f.check(changes, r.Overwrite); err != nil {
 		return nil, nil, err
 	}
 	w, err := f.Read()
 	if err != nil {
 		return nil, nil, err
 	}
-	after = &Written{Version: version, Manager: manager, Dirs: slices.Clone(w.Dirs)}
+	note, err := json.Marshal(r.Note)
+	if err != nil {
+		return nil, nil, err
+	}
+	after = &Written{Version: version, Manager: r.Manager, Dirs: slices.Clone(w.Dirs), Note: note}
 	for _, c := range changes {
 		if c.wanted() {
 			after.Files = append(after.Files, Entry{c.Path, sumOf(c.File)})
@@ -225,10 +245,19 @@ func (f Folder) begin(manager string, files []persist.File, overwrite bool) (cha
 		}
 		w.Pending = append(w.Pending, b)
 	}
-	if len(w.Pending) == 0 {
+	if len(w.Pending) == 0 && bytes.Equal(w.Note, note) {
 		return changes, nil, nil
 	}
 	return changes, after, f.save(w)
+}
+
+// Check refuses what Write would refuse.
+func (f Folder) Check(files []persist.File) error {
+	changes, err := f.Look(files)
+	if err != nil {
+		return err
+	}
+	return f.check(changes, false)
 }
 
 func (f Folder) check(changes []Change, overwrite bool) error {

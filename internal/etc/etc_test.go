@@ -83,7 +83,7 @@ func states(changes []etc.Change) string {
 func TestWriteAndRemove(t *testing.T) {
 	f := folder(t, map[string]string{"/etc/systemd/network/10-mine.network": "[Match]\r\nName=eth0\r\n"})
 	before := tree(t, f.Root)
-	changes, err := f.Write("networkd", ours(), false)
+	changes, err := f.Write(etc.Request{Manager: "networkd", Files: ours()})
 	if err != nil || states(changes) != "new new new" {
 		t.Fatal(states(changes), err)
 	}
@@ -93,12 +93,12 @@ func TestWriteAndRemove(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, after)
 		}
 	}
-	if changes, err = f.Write("networkd", ours(), false); err != nil || states(changes) != "same same same" {
+	if changes, err = f.Write(etc.Request{Manager: "networkd", Files: ours()}); err != nil || states(changes) != "same same same" {
 		t.Error("again:", states(changes), err)
 	}
 	less := ours()[:1]
 	less[0].Content = "[NetDev]\nName=br0\n"
-	if changes, err = f.Write("networkd", less, false); err != nil || states(changes) != "changed gone gone" {
+	if changes, err = f.Write(etc.Request{Manager: "networkd", Files: less}); err != nil || states(changes) != "changed gone gone" {
 		t.Error("less:", states(changes), err)
 	}
 	removed, err := f.Remove()
@@ -116,7 +116,7 @@ func TestWriteAndRemove(t *testing.T) {
 func TestAnothersFileIsNeverWrittenOver(t *testing.T) {
 	f := folder(t, map[string]string{"/etc/systemd/system/u.service": "theirs\r\n"})
 	before := tree(t, f.Root)
-	_, err := f.Write("networkd", ours(), true)
+	_, err := f.Write(etc.Request{Manager: "networkd", Files: ours(), Overwrite: true})
 	var refused *etc.Refused
 	if !errors.As(err, &refused) || refused.Path != "/etc/systemd/system/u.service" {
 		t.Errorf("it says %v", err)
@@ -128,7 +128,7 @@ func TestAnothersFileIsNeverWrittenOver(t *testing.T) {
 
 func TestAFileOfOursThatSomebodyChanged(t *testing.T) {
 	f := folder(t, nil)
-	if _, err := f.Write("networkd", ours(), false); err != nil {
+	if _, err := f.Write(etc.Request{Manager: "networkd", Files: ours()}); err != nil {
 		t.Fatal(err)
 	}
 	path := ours()[0].Path
@@ -137,13 +137,13 @@ func TestAFileOfOursThatSomebodyChanged(t *testing.T) {
 	newer[2].Content = "[Unit]\nAfter=x\n"
 	before := tree(t, f.Root)
 	var refused *etc.Refused
-	if _, err := f.Write("networkd", newer, false); !errors.As(err, &refused) || refused.Path != path {
+	if _, err := f.Write(etc.Request{Manager: "networkd", Files: newer}); !errors.As(err, &refused) || refused.Path != path {
 		t.Errorf("it says %v", err)
 	}
 	if got := tree(t, f.Root); got != before {
 		t.Errorf("and yet it wrote:\n%s", got)
 	}
-	if _, err := f.Write("networkd", newer, true); err != nil {
+	if _, err := f.Write(etc.Request{Manager: "networkd", Files: newer, Overwrite: true}); err != nil {
 		t.Fatal(err)
 	}
 	kept, err := os.ReadFile(filepath.Join(f.Root, "var/lib/drawbridge/edited-etc-systemd-network-05-drawbridge-br0.netdev"))
@@ -172,7 +172,7 @@ func TestALinkedFolderIsAnothersPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := tree(t, f.Root)
-	if _, err := f.Write("networkd", ours(), false); err == nil || !strings.Contains(err.Error(), "symbolic link to ../static") {
+	if _, err := f.Write(etc.Request{Manager: "networkd", Files: ours()}); err == nil || !strings.Contains(err.Error(), "symbolic link to ../static") {
 		t.Errorf("it says %v", err)
 	}
 	if got := tree(t, f.Root); got != before {
@@ -184,7 +184,7 @@ func TestALinkedFolderIsAnothersPlace(t *testing.T) {
 // the next command.
 func TestAllOrNone(t *testing.T) {
 	f := folder(t, map[string]string{"/etc/keep": "me"})
-	if _, err := f.Write("networkd", ours()[:1], false); err != nil {
+	if _, err := f.Write(etc.Request{Manager: "networkd", Files: ours()[:1]}); err != nil {
 		t.Fatal(err)
 	}
 	before := tree(t, f.Root)
@@ -192,7 +192,7 @@ func TestAllOrNone(t *testing.T) {
 	files[0].Content = "newer\n"
 	// The last one's name is too long for any file system: the others are written by then.
 	files = append(files, persist.File{Path: "/etc/" + strings.Repeat("x", 300), Mode: 0o644, Content: "x"})
-	if _, err := f.Write("networkd", files, false); err == nil {
+	if _, err := f.Write(etc.Request{Manager: "networkd", Files: files}); err == nil {
 		t.Fatal("it succeeded")
 	}
 	if got := tree(t, f.Root); got != before {
@@ -206,7 +206,7 @@ func TestAllOrNone(t *testing.T) {
 
 func TestKilledHalfWay(t *testing.T) {
 	f := folder(t, map[string]string{"/etc/keep": "me"})
-	if _, err := f.Write("networkd", ours()[:1], false); err != nil {
+	if _, err := f.Write(etc.Request{Manager: "networkd", Files: ours()[:1]}); err != nil {
 		t.Fatal(err)
 	}
 	before := tree(t, f.Root)
@@ -246,7 +246,10 @@ func TestKilledHalfWay(t *testing.T) {
 func TestADamagedJournalIsTold(t *testing.T) {
 	f := folder(t, map[string]string{journal: "{"})
 	for what, err := range map[string]error{
-		"write":  func() error { _, err := f.Write("networkd", ours(), true); return err }(),
+		"write": func() error {
+			_, err := f.Write(etc.Request{Manager: "networkd", Files: ours(), Overwrite: true})
+			return err
+		}(),
 		"remove": func() error { _, err := f.Remove(); return err }(),
 		"look":   func() error { _, err := f.Look(ours()); return err }(),
 	} {

@@ -247,14 +247,7 @@ func yesNo(b bool) string {
 
 func (d *networkd) tap(t Tap) {
 	var dev ini
-	lines := []string{"Name=" + t.Name, "Kind=tap"}
-	if t.MAC != "" {
-		lines = append(lines, "MACAddress="+string(t.MAC))
-	}
-	if t.MTU != 0 && t.MTU != 1500 {
-		lines = append(lines, "MTUBytes="+strconv.Itoa(t.MTU))
-	}
-	dev.section("NetDev", lines...)
+	dev.section("NetDev", "Name="+t.Name, "Kind=tap")
 	var tap []string
 	if t.Owner != "" {
 		tap = append(tap, "User="+t.Owner)
@@ -267,7 +260,7 @@ func (d *networkd) tap(t Tap) {
 
 	var net ini
 	net.section("Match", "Name="+t.Name)
-	lines = []string{"ConfigureWithoutCarrier=yes", "LinkLocalAddressing=no", "DHCP=no", "IPv6AcceptRA=no"}
+	lines := []string{"ConfigureWithoutCarrier=yes", "LinkLocalAddressing=no", "DHCP=no", "IPv6AcceptRA=no"}
 	why := t.Name + " is a plain tap"
 	if t.Bridge != "" {
 		lines = append(lines, "Bridge="+t.Bridge)
@@ -278,8 +271,16 @@ func (d *networkd) tap(t Tap) {
 	for _, a := range t.Addresses {
 		lines = append(lines, "Address="+a.String())
 	}
-	// A tap that nobody holds has no carrier: nobody shall wait for it.
-	net.section("Link", "RequiredForOnline=no")
+	// A tap that nobody holds has no carrier: nobody shall wait for it. Its MAC address would
+	// be ignored in the .netdev.
+	link := []string{"RequiredForOnline=no"}
+	if t.MAC != "" {
+		link = append(link, "MACAddress="+string(t.MAC))
+	}
+	if t.MTU != 0 && t.MTU != 1500 {
+		link = append(link, "MTUBytes="+strconv.Itoa(t.MTU))
+	}
+	net.section("Link", link...)
 	net.section("Network", lines...)
 	if t.Isolated {
 		net.section("Bridge", "Isolated=yes")

@@ -70,17 +70,22 @@ func Managers() []Manager {
 	}
 }
 
+// Names are those of the managers.
+func Names() (out []string) {
+	for _, m := range Managers() {
+		out = append(out, m.Name)
+	}
+	return out
+}
+
 // Find finds a manager by name.
 func Find(name string) (Manager, error) {
-	all := Managers()
-	names := make([]string, len(all))
-	for i, m := range all {
+	for _, m := range Managers() {
 		if m.Name == name {
 			return m, nil
 		}
-		names[i] = m.Name
 	}
-	return Manager{}, &Refusal{Object: name, Reason: "no such manager is known", Hint: "one of " + strings.Join(names, ", ")}
+	return Manager{}, &Refusal{Object: name, Reason: "nothing can be written for this manager", Hint: "--manager with one of " + strings.Join(Names(), ", ")}
 }
 
 // Plan says which files bring the wish back at the next boot: the manager's, and those of

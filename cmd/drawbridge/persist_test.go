@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"drawbridge/internal/lab/booted"
+	"drawbridge/internal/lab/router"
+	"drawbridge/internal/model"
+	"drawbridge/internal/persist"
+	"drawbridge/internal/testnet"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// persistSite is a booted host whose uplink a manager has, on a LAN with a DHCP server.
+type persistSite struct {
+	t      *testing.T
+	host   *testnet.Net
+	booted *booted.Host
+	server *router.DHCP
+	bin    string
+	file   string
+}
+
+const persistFile = `networks:
+  lan: {mode: bridged, bridge: br0, uplink: eth0}
+taps:
+  tap0: {network: lan, owner: root}
+  tap1: {network: lan}
+`
+
+func newPersistSite(t *testing.T, m booted.Manager, o booted.Options) *persistSite {
+	t.Helper()
+	testnet.RequireBooted(t)
+	testnet.RequireTap(t)
+	testnet.RequirePackage(t, func() error { _, err := m.Folders("."); return err })
+	s := &persistSite{t: t, host: testnet.New(t), bin: build(t)}
+	lan := testnet.New(t)
+	s.host.Veth("eth0", lan, "host0")
+	gateway := func(p string) model.Address {
+		return model.Address{Prefix: netip.MustParsePrefix(p), Origin: model.Static, Flags: model.AddressFlags{NoDAD: true}}
+	}
+	lan.Must(model.AddAddresses{Link: "host0", Addresses: []model.Address{gateway("198.18.0.1/24"), gateway("2001:db8::1/64")}})
+	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	server := netip.MustParsePrefix("198.18.0.1/24")
+	s.server = router.NewDHCP(router.DHCPConfig{Server: server, First: netip.MustParseAddr("198.18.0.100"), Last: netip.MustParseAddr("198.18.0.199"), Gateway: server.Addr(), LeaseTime: time.Hour}, log.New(io.Discard, "", 0))
+	lan.Inside(func() error { return s.server.Start(ctx, "host0") })
+	s.file = filepath.Join(s.bin, "persist-"+strings.NewReplacer("/", "-").Replace(t.Name())+".yaml")
+	if err := os.WriteFile(s.file, []byte(persistFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.Namespace, o.Binds = "/run/netns/"+s.host.Name(), append(o.Binds, s.bin)
+	h, err := m.Boot(t.Context(), ".", managedUplink, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.booted = h
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := h.Run(context.Background(), "sh", "-c", "networkctl -a --no-pager status 2>&1 | tail -n 40; journalctl -n 60 --no-pager -q; grep -r . /etc/systemd/network /etc/netplan /etc/network 2>/dev/null | grep -v '# '")
+			t.Logf("%s\n%s", out, h.Console())
+		}
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (s *persistSite) run(args ...string) string {
+	s.t.Helper()
+	out, err := s.booted.Run(s.t.Context(), append([]string{filepath.Join(s.bin, "drawbridge")}, args...)...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
+}
+
+// etc is all of /etc: names, modes, and the sums of contents.
+func (s *persistSite) etc() string {
+	s.t.Helper()
+	out, err := s.booted.Run(s.t.Context(), "sh", "-c", `cd /etc && find . -printf '%p %m %l\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha256sum`)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
+}
+
+// settled waits until a link has an IPv4 and a global IPv6 address, and default routes of
+// both kinds.
+func (s *persistSite) settled(link string) model.Namespace {
+	s.t.Helper()
+	var ns model.Namespace
+	testnet.Within(s.t, testnet.Patience, func() error {
+		ns = *s.host.Look()
+		addresses := ns.AddressesOf(link)
+		var four, six, defaults int
+		for _, a := range addresses {
+			switch {
+			case a.Flags.Tentative:
+				return fmt.Errorf("%s is tentative", a.Prefix)
+			case a.Prefix.Addr().Is4():
+				four++
+			case a.Origin != model.LinkLocal:
+				six++
+			}
+		}
+		for _, r := range ns.RoutesOf(link) {
+			if r.IsDefault() {
+				defaults++
+			}
+		}
+		if four == 0 || six == 0 || defaults < 2 {
+			return fmt.Errorf("%s has %s, and %d default routes", link, model.SplitAddresses(addresses), defaults)
+		}
+		return nil
+	})
+	return ns
+}
+
+// persistCases are the managers, each with an uplink that has static addresses or gets
+// them by DHCP.
+type persistCase struct {
+	name    string
+	booted  string // of booted.Managers
+	files   map[string]string
+	manager string // of internal/persist, as it is found
+	leased  bool
+}
+
+var persistCases = []persistCase{
+	{name: "networkd", booted: "systemd-networkd", manager: persist.Networkd},
+	{name: "networkd-dhcp", booted: "systemd-networkd", manager: persist.Networkd, leased: true, files: map[string]string{
+		"etc/systemd/network/10-uplink.network": "[Match]\nName=eth*\n[Network]\nDHCP=ipv4\nDNS=198.18.0.53\nAddress=2001:db8::5/64\nGateway=2001:db8::1\n[DHCPv4]\nIAID=77\n"}},
+}
+
+// The next boot brings back what 'up' has made, by the manager that has the uplink, and
+// by the same DHCP lease; and what was written is taken away again, byte for byte.
+func TestPersist(t *testing.T) {
+	for _, c := range persistCases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			testPersist(t, c)
+		})
+	}
+}
+
+func testPersist(t *testing.T, c persistCase) {
+	t.Helper()
+	s := newPersistSite(t, managerNamed(t, c.booted), booted.Options{Files: c.files})
+	s.settled("eth0")
+	before := s.etc()
+	leases := s.leases()
+	if (len(leases) == 1) != c.leased {
+		t.Fatalf("leases: %v", leases)
+	}
+	out := s.run("up", "--yes", "--persist", s.file)
+	s.settled("br0")
+	live := *s.host.Look()
+	if !strings.Contains(out, "by "+c.manager+"\n") {
+		t.Errorf("it says:\n%s", out)
+	}
+	if err := s.booted.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.settled("br0")
+	w := persist.Wish{Bridges: []persist.Bridge{{Name: "br0", Uplink: "eth0"}}, Taps: []persist.Tap{{Name: "tap0"}, {Name: "tap1"}}}
+	testnet.Within(t, testnet.Patience, func() error {
+		if d := w.Differences(live, *s.host.Look()); len(d) > 0 {
+			return errors.New(strings.Join(d, "\n"))
+		}
+		return nil
+	})
+	if now := s.leases(); !slices.Equal(now, leases) {
+		t.Errorf("leases after the boot: %v, before: %v", now, leases)
+	}
+	if out := s.run("persist", "write", "--yes", s.file); !strings.Contains(out, "nothing to do") {
+		t.Errorf("after the boot there is something to write:\n%s", out)
+	}
+	s.run("persist", "remove", "--yes")
+	if after := s.etc(); after != before {
+		t.Errorf("/etc before and after:\n%s", cmp.Diff(before, after))
+	}
+	s.run("down", "--yes")
+	if ns := s.host.Look(); ns.Link("br0") != nil || ns.Link("tap0") != nil || ns.Link("eth0").Master != "" || len(ns.AddressesOf("eth0")) == 0 {
+		t.Errorf("after down: %v", names(*ns))
+	}
+}
+
+func managerNamed(t *testing.T, name string) booted.Manager {
+	t.Helper()
+	for _, m := range booted.Managers() {
+		if strings.HasPrefix(m.Name, name) {
+			return m
+		}
+	}
+	t.Fatalf("no %s", name)
+	return booted.Manager{}
+}
+
+// leases are the addresses that the server has given, and to whom.
+func (s *persistSite) leases() []string {
+	var out []string
+	for _, l := range s.server.Leases() {
+		out = append(out, fmt.Sprintf("%s to %s %s", l.Address, l.MAC, l.ClientID))
+	}
+	return out
+}
+
+// Whatever is wrong with the files, of the user's or of ours: a clear error, and not one
+// byte of /etc is another.
+func TestPersistBadInput(t *testing.T) {
+	t.Parallel()
+	s := newPersistSite(t, managerNamed(t, "systemd-networkd"), booted.Options{})
+	s.settled("eth0")
+	shell := func(script string) {
+		t.Helper()
+		if _, err := s.booted.Run(t.Context(), "sh", "-ec", script); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fails := func(code int, says string, args ...string) {
+		t.Helper()
+		before := s.etc()
+		cmd := s.booted.Command(t.Context(), append([]string{filepath.Join(s.bin, "drawbridge")}, args...)...)
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != code || !strings.Contains(string(out), says) {
+			t.Errorf("drawbridge %s: exit code %d, want %d and %q:\n%s", strings.Join(args, " "), cmd.ProcessState.ExitCode(), code, says, out)
+		}
+		if after := s.etc(); after != before {
+			t.Errorf("drawbridge %s changes /etc:\n%s", strings.Join(args, " "), cmp.Diff(before, after))
+		}
+	}
+	const (
+		theirs = "/etc/systemd/network/10-uplink.network"
+		ours   = "/etc/systemd/network/05-drawbridge-br0.netdev"
+	)
+	write := []string{"persist", "write", "--yes", s.file}
+	fails(1, "comes first", write...)
+	fails(2, "standard input", "persist", "show", "-")
+	fails(2, "no such file", "persist", "write", "/nowhere.yaml")
+	fails(2, "--manager with one of", "persist", "show", "--manager", "systemd", s.file)
+	fails(2, "leave --netns out", "persist", "show", "--netns", "x", s.file)
+	fails(0, "nothing was written", "persist", "remove", "--yes")
+	shell("cp -a " + theirs + " /tmp/kept; echo 'Gateway 198.18.0.1' >>" + theirs)
+	fails(1, theirs+": line 8", "up", "--yes", "--persist", s.file)
+	if s.host.Look().Link("br0") != nil {
+		t.Error("'up --persist' has begun what it cannot end")
+	}
+	shell("cp -a /tmp/kept " + theirs)
+
+	s.run("up", "--yes", s.file)
+	fails(2, "give --yes", "persist", "write", s.file)
+	shell("mount --bind /etc /etc && mount -o remount,bind,ro /etc")
+	fails(1, "read-only file system", write...)
+	shell("umount /etc; mv /etc/systemd/network /etc/systemd/elsewhere; ln -s elsewhere /etc/systemd/network")
+	fails(1, "is a symbolic link to elsewhere", write...)
+	shell("rm /etc/systemd/network; mv /etc/systemd/elsewhere /etc/systemd/network; echo theirs >" + ours)
+	fails(1, ours+": is there already, and was not written by drawbridge", append(write, "--overwrite")...)
+	shell("rm " + ours)
+	fails(0, "for unit", "persist", "show", "--manager", "unit", s.file)
+
+	s.run(write...)
+	shell("sed -i 's/$/\\r/' " + ours) // as an editor from elsewhere would
+	fails(1, ours+": was changed by hand", write...)
+	fails(0, "Name=br0^M", "persist", "show", s.file)
+	out := s.run("down", "--yes")
+	if !strings.Contains(out, "7 files stay") {
+		t.Errorf("down says:\n%s", out)
+	}
+	out = s.run("persist", "remove", "--yes")
+	if !strings.Contains(out, "kept: "+ours) || !strings.Contains(out, "removed: 6 files") {
+		t.Errorf("remove says:\n%s", out)
+	}
+	shell("grep -q 'Name=br0' " + ours + "; rm " + ours)
+
+	// Whose file is not told, for nobody runs: the network is kept all the same.
+	shell("systemctl stop systemd-networkd.socket systemd-networkd")
+	fails(0, "for unit", "persist", "show", s.file)
+}
