@@ -155,7 +155,7 @@ func readExisting(root string, patterns []string) (persist.Existing, error) {
 			text := []byte(nil)
 			if info.Mode().IsRegular() {
 				if text, err = os.ReadFile(path); err != nil {
-					return nil, fmt.Errorf("%w\n  hint: as root it may be read: sudo drawbridge persist ...", err)
+					return nil, fmt.Errorf("%w\n  hint: root may read it: sudo", err)
 				}
 			}
 			rel, err := filepath.Rel(root, path)

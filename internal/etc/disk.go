@@ -96,7 +96,7 @@ func syncFolder(dir string) error {
 
 // withHint says what to do about the errors that a person meets.
 func withHint(path string, err error) error {
-	hint := ""
+	var hint string
 	switch {
 	case errors.Is(err, syscall.EROFS):
 		hint = "this system's /etc is not to be written to: put what 'drawbridge persist show' prints where its configuration is made"

@@ -72,13 +72,13 @@ func (d *networkd) fileOf(b Bridge) string {
 // matches reads [Match] as far as a name and a MAC address tell. What asks for more (a
 // driver, a path) is not decided here: networkd itself tells its file then.
 func matches(sections []section, b Bridge) bool {
-	any := false
+	matched := false
 	for _, s := range sections {
 		if s.name != "Match" {
 			continue
 		}
 		for _, l := range s.lines {
-			any = true
+			matched = true
 			ok := false
 			switch l.key {
 			case "Name":
@@ -93,7 +93,7 @@ func matches(sections []section, b Bridge) bool {
 			}
 		}
 	}
-	return any
+	return matched
 }
 
 // dropIns of a file: of all folders, by name, the first folder's counts.
