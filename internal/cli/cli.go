@@ -115,6 +115,7 @@ func (a *app) rootCommand() *cobra.Command {
 		newDoctorCommand(a),
 		newLabCommand(a),
 		newMachineCommand(a), newMachineShimCommand(), newMachineGuestCommand(), newMachineInitCommand(),
+		newServiceShimCommand(a), newServiceServerCommand(),
 		newSchemaCommand(a), newVersionCommand(a),
 	)
 	return root

@@ -72,8 +72,8 @@ Exit codes: 0 ended by a signal; 1 failed; 2 bad usage or a bad policy.`,
 	return cmd
 }
 
-// service is one thing that the daemon does, until ctx ends.
-type service struct {
+// task is one thing that the daemon does, until ctx ends.
+type task struct {
 	name string
 	run  func(ctx context.Context) error
 }
@@ -96,25 +96,25 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	if os.Getenv("JOURNAL_STREAM") != "" { // the journal notes the time itself
 		logger.SetFlags(0)
 	}
-	var services []service
+	var tasks []task
 	if o.broker {
 		b, err := a.newBroker(ctx, s, o, logger)
 		if err != nil {
 			return err
 		}
-		services = append(services, b)
+		tasks = append(tasks, b)
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
-	return runServices(ctx, services)
+	return runTasks(ctx, tasks)
 }
 
-// runServices runs them all until ctx ends; where one ends before, all do.
-func runServices(ctx context.Context, services []service) error {
+// runTasks runs them all until ctx ends; where one ends before, all do.
+func runTasks(ctx context.Context, tasks []task) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	errs := make([]error, len(services))
+	errs := make([]error, len(tasks))
 	var all sync.WaitGroup
-	for i, s := range services {
+	for i, s := range tasks {
 		all.Go(func() {
 			defer stop()
 			if err := s.run(ctx); err != nil {
@@ -127,13 +127,13 @@ func runServices(ctx context.Context, services []service) error {
 }
 
 // newBroker prepares everything that can fail: a broker that runs, answers.
-func (a *app) newBroker(ctx context.Context, s *session, o serveOptions, logger *log.Logger) (service, error) {
+func (a *app) newBroker(ctx context.Context, s *session, o serveOptions, logger *log.Logger) (task, error) {
 	policy, err := readPolicy(o.policy)
 	if err != nil {
-		return service{}, withCode(exitUsage, err)
+		return task{}, withCode(exitUsage, err)
 	}
 	if err := errors.Join(s.kernel.CheckRights(), s.kernel.CanMakeTap()); err != nil {
-		return service{}, err
+		return task{}, err
 	}
 	state := brokerState{a, s}
 	server := &broker.Server{Host: s.kernel, State: state, Seed: seed(), Namespace: s.kernel.Inode(), Log: logger.Printf}
@@ -144,14 +144,14 @@ func (a *app) newBroker(ctx context.Context, s *session, o serveOptions, logger 
 	server.SetPolicy(policy)
 	bell, err := s.kernel.Watch(ctx)
 	if err != nil {
-		return service{}, err
+		return task{}, err
 	}
 	l, where, err := brokerListener(o.socket)
 	if err != nil {
-		return service{}, err
+		return task{}, err
 	}
 	logger.Printf("broker: taps of %s at %s, %s", s.name, where, counted(len(policy.Rules), "rule"))
-	return service{"broker", func(ctx context.Context) error {
+	return task{"broker", func(ctx context.Context) error {
 		var all sync.WaitGroup
 		all.Go(func() { server.Watch(ctx, bell) })
 		all.Go(func() { rereadPolicy(ctx, server, o.policy, logger) })
@@ -269,7 +269,7 @@ func (b brokerState) Observe(ctx context.Context) (model.Snapshot, error) {
 }
 
 func (b brokerState) Run(ctx context.Context, p plan.Plan) error {
-	t := &apply.Transaction{Kernel: b.s.kernel, Machines: b.s.machines, Store: b.s.store}
+	t := &apply.Transaction{Kernel: b.s.kernel, Machines: b.s.machines, Services: b.s.services, Store: b.s.store}
 	return t.Run(ctx, p)
 }
 

@@ -19,6 +19,7 @@ import (
 	"drawbridge/internal/machine"
 	"drawbridge/internal/model"
 	"drawbridge/internal/plan"
+	"drawbridge/internal/service"
 	"drawbridge/internal/spec"
 )
 
@@ -26,6 +27,7 @@ import (
 type session struct {
 	kernel   *kernel.Kernel
 	machines *machine.Manager
+	services *service.Manager
 	store    *apply.Store
 	// name is what the namespace's stack is called.
 	name string
@@ -40,14 +42,20 @@ func (a *app) open() (*session, error) {
 	s := &session{
 		kernel:   k,
 		machines: machine.NewManager(filepath.Join(dir, "machines")),
+		services: service.NewManager(filepath.Join(dir, "services")),
 		store:    &apply.Store{Dir: dir, Identity: apply.Identity{BootID: kernel.BootID(), Namespace: k.Cookie()}},
 		name:     a.stackName(k),
 	}
-	s.machines.Kept = filepath.Join(keptBase(), a.netns)
+	s.machines.Kept = filepath.Join(keptBase("disks"), a.netns)
+	// Leases outlive a reboot, as the host's own network does; a namespace does not, and
+	// nor do its leases.
+	s.services.Leases = keptBase("leases")
 	if a.netns == "" {
 		s.store.Kept = s.adopted
 	} else {
 		s.machines.Namespace = filepath.Join("/run/netns", a.netns)
+		s.services.Namespace = s.machines.Namespace
+		s.services.Leases = filepath.Join(dir, "leases")
 	}
 	return s, nil
 }
@@ -65,20 +73,20 @@ func stateBase() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("drawbridge-%d", os.Getuid()))
 }
 
-// keptBase is where what must outlive a reboot is: /var/lib/drawbridge, or a folder of
-// the user's own for one without rights, as in a lab.
-func keptBase() string {
+// keptBase is where what must outlive a reboot is, disks or leases: below
+// /var/lib/drawbridge, or a folder of the user's own for one without rights, as in a lab.
+func keptBase(what string) string {
 	const system = "/var/lib"
 	if os.Geteuid() == 0 && unix.Access(system, unix.W_OK) == nil {
-		return filepath.Join(system, "drawbridge", "disks")
+		return filepath.Join(system, "drawbridge", what)
 	}
 	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
-		return filepath.Join(dir, "drawbridge", "disks")
+		return filepath.Join(dir, "drawbridge", what)
 	}
 	if home, err := os.UserHomeDir(); err == nil {
-		return filepath.Join(home, ".local", "state", "drawbridge", "disks")
+		return filepath.Join(home, ".local", "state", "drawbridge", what)
 	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("drawbridge-%d-disks", os.Getuid()))
+	return filepath.Join(os.TempDir(), fmt.Sprintf("drawbridge-%d-%s", os.Getuid(), what))
 }
 
 // stackName is the namespace's name where it has one, else the host's.
@@ -109,6 +117,8 @@ func (s *session) snapshot(ctx context.Context, all bool) (model.Snapshot, error
 		return snap, err
 	}
 	snap.Machines, err = s.machines.List(ctx)
+	services, serr := s.services.List(ctx)
+	snap.Services, err = services, errors.Join(err, serr)
 	if owned, err := s.store.Owned(); err == nil {
 		nameBrokered(&snap, owned)
 	}
@@ -205,7 +215,7 @@ func seed() string {
 
 // transaction prepares to carry out a plan, telling of each step.
 func (a *app) transaction(s *session, quiet bool) *apply.Transaction {
-	t := &apply.Transaction{Kernel: a.withGroups(s), Machines: s.machines, Store: s.store, Clock: kernel.Uptime}
+	t := &apply.Transaction{Kernel: a.withGroups(s), Machines: s.machines, Services: s.services, Store: s.store, Clock: kernel.Uptime}
 	p := &progress{w: a.err, terminal: isTerminal(a.err), used: s.machines.Used}
 	if !quiet {
 		s.machines.Progress = p.machines
@@ -260,11 +270,24 @@ func (a *app) settle(s *session) error {
 	if err := a.lock(s); err != nil {
 		return err
 	}
-	_, err := a.takeAwayLeftOver(s)
-	if err != nil {
+	if _, err := a.takeAwayLeftOver(s); err != nil {
 		s.store.Unlock()
+		return err
 	}
-	return err
+	a.revive(s)
+	return nil
+}
+
+// revive starts the servers again that were killed together with their supervisors. What
+// does not start is told, and is no reason not to go on.
+func (a *app) revive(s *session) {
+	told, err := s.services.Revive(context.Background())
+	for _, line := range told {
+		fmt.Fprintln(a.err, "note:", line)
+	}
+	if err != nil {
+		fmt.Fprintln(a.err, "drawbridge:", err)
+	}
 }
 
 // takeAwayLeftOver takes away, and tells, the broker's taps that outlived their holders:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -28,7 +29,10 @@ and the machines with their NICs. What drawbridge made is marked as ours.
 The addresses of a machine are those that its guest tells, where there is an agent of ours
 in it, and those that its port was seen to use: a secured port remembers what it told by
 ARP and neighbour discovery for a day, and what a DHCP server gave to it. No process has
-to watch meanwhile.
+to watch meanwhile. Where a network has a DHCP server of ours, its leases tell too.
+
+What a network serves is a row of its own (DHCP, router advertisements, names), with its
+leases, and what its servers cannot do just now.
 
 --listen hears what is on the bridges for a time, as root: it tells when two hosts have one
 address, and when there is a second DHCP server. --neighbours lists who else is there.
@@ -37,7 +41,8 @@ Exit codes: 0 told; 1 failed; 2 bad usage.`,
 		Example: `  drawbridge status
   drawbridge status --watch
   drawbridge status --neighbours --listen 10s
-  drawbridge status --json | jq '.machines[].nics[].used'`,
+  drawbridge status --json | jq '.machines[].nics[].used'
+  drawbridge status --json | jq '.services[].leases[] | {address, name}'`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), o) },
 	}
@@ -54,6 +59,8 @@ type status struct {
 	Machines []machineStatus `json:"machines"`
 	// Interrupted: a crash left a change half done; see 'drawbridge recover'.
 	Interrupted bool `json:"interrupted"`
+	// Services are what networks serve, with the leases that our own DHCP server gave.
+	Services []serviceStatus `json:"services,omitempty"`
 	// Leases that a keeper of ours renews.
 	Leases []leaseStatus `json:"leases,omitempty"`
 	// Multicast are groups that a process of ours hears on a bridge.
@@ -164,6 +171,7 @@ func (a *app) look(ctx context.Context, s *session, ears *ears, o statusOptions)
 	st.addFacts(snap, counters)
 	heard := ears.heard()
 	st.Alarms = alarms(st, heard)
+	st.addServices(snap, filepath.Join(s.store.Dir, "services"))
 	if o.neighbours {
 		st.Neighbours = neighbours(st, snap, heard)
 	}
@@ -265,7 +273,7 @@ func (a *app) printStatus(st status) {
 	for _, alarm := range st.Alarms {
 		fmt.Fprintln(a.out, "ALARM:", alarm)
 	}
-	if len(st.Bridges)+len(st.Machines) == 0 {
+	if len(st.Bridges)+len(st.Machines)+len(st.Services) == 0 {
 		fmt.Fprintln(a.out, "no bridges and no machines here")
 		return
 	}
@@ -288,6 +296,9 @@ func (a *app) printStatus(st status) {
 				p.print(w)
 			}
 		}
+	}
+	for _, s := range st.Services {
+		s.print(w)
 	}
 	for _, l := range st.Leases {
 		fmt.Fprintf(w, "%s\t%s\n", l.Link, l.words())

@@ -30,16 +30,21 @@ type portFacts struct {
 // usedAddress is an address, and how it is known.
 type usedAddress struct {
 	Address netip.Addr `json:"address"`
-	// By are guest (its agent tells it), dhcp, arp and nd.
+	// By are guest (its agent tells it), lease (our own DHCP server gave it), dhcp (some
+	// server was seen to), arp and nd.
 	By []string `json:"by"`
 	// SecondsAgo it was last seen; absent where that is not known.
 	SecondsAgo *int `json:"seconds_ago,omitempty"`
 }
 
-const byGuest = "guest"
+const (
+	byGuest = "guest"
+	byLease = "lease"
+)
 
 func (u usedAddress) words() string {
-	s := u.Address.String() + ": " + strings.Join(u.By, ", ")
+	by := strings.ReplaceAll(strings.Join(u.By, ", "), byLease, "our DHCP")
+	s := u.Address.String() + ": " + by
 	if u.SecondsAgo != nil {
 		s += " " + ago(*u.SecondsAgo)
 	}
@@ -118,7 +123,7 @@ func (f *portFacts) use(a netip.Addr, by string, seconds int) {
 }
 
 // byOrder puts what has a time last: "guest, dhcp, arp 5s ago".
-var byOrder = map[string]int{byGuest: 0, model.SeenByDHCP: 1, model.SeenByARP: 2, model.SeenByND: 3}
+var byOrder = map[string]int{byGuest: 0, byLease: 1, model.SeenByDHCP: 2, model.SeenByARP: 3, model.SeenByND: 4}
 
 // print writes the facts below a row of the table, in its last column.
 func (f portFacts) print(w io.Writer) {

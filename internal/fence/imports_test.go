@@ -50,7 +50,8 @@ var folders = map[string][]string{
 
 	// A machine and the lab are made of namespaces, taps and veths of their own: they
 	// use the kernel as cli does, never netlink.
-	"internal/machine":           {"internal/model", "internal/kernel", "internal/machine/..."},
+	"internal/child":             {"internal/model"}, // what machines' and services' processes have in common
+	"internal/machine":           {"internal/model", "internal/kernel", "internal/child", "internal/machine/..."},
 	"internal/machine/agent":     {"internal/model"},
 	"internal/machine/guest":     {"internal/model", "internal/kernel", "internal/machine/agent"},
 	"internal/machine/initrd":    {"internal/machine/guest"}, // what a UML and a QEMU boot from
@@ -58,11 +59,17 @@ var folders = map[string][]string{
 	"internal/machine/procs":     {"internal/model"},
 	"internal/machine/qemu":      {"internal/model", "internal/kernel", "internal/machine/guest", "internal/machine/initrd", "internal/machine/procs"},
 	"internal/machine/uml":       {"internal/model", "internal/machine/guest", "internal/machine/initrd", "internal/machine/procs", "internal/machine/agent"},
-	"internal/lab":               {"internal/model", "internal/kernel", "internal/lab/..."},
-	"internal/lab/demo":          {"internal/model", "internal/draw/walkthrough", "internal/machine/uml", "internal/lab", "internal/lab/flow"},
-	"internal/lab/flow":          {},
-	"internal/lab/booted":        {}, // hosts with real managers, for tests and bench
-	"internal/lab/router":        {},
+	// The servers of networks are processes with namespaces and sockets, as machines are.
+	"internal/service":       {"internal/model", "internal/kernel", "internal/child", "internal/service/..."},
+	"internal/service/lease": {"internal/model"},
+	"internal/service/dhcp4": {"internal/model", "internal/service/lease"},
+	"internal/service/ra":    {"internal/model"},
+	"internal/service/dns":   {"internal/model"},
+	"internal/lab":           {"internal/model", "internal/kernel", "internal/lab/..."},
+	"internal/lab/demo":      {"internal/model", "internal/draw/walkthrough", "internal/machine/uml", "internal/lab", "internal/lab/flow"},
+	"internal/lab/flow":      {},
+	"internal/lab/booted":    {}, // hosts with real managers, for tests and bench
+	"internal/lab/router":    {},
 
 	// The wiring.
 	"internal/cli":               {"internal/..."},
@@ -116,6 +123,11 @@ var fenced = []struct {
 			"internal/machine/procs":     "process groups, and their end",
 			"internal/machine/qemu":      "descriptors given to a QEMU, locks of images, the rights of a thread",
 			"internal/machine/uml":       "personality, pseudo-terminals, tap offloads",
+			"internal/child":             "locks, and descriptors that are inherited",
+			"internal/service":           "the rights of a server, taken from it",
+			"internal/service/dhcp4":     "packet sockets that were opened by somebody else",
+			"internal/service/ra":        "a socket bound to one link",
+			"internal/service/dns":       "sockets on addresses that are not there yet",
 			"internal/broker":            "peers' credentials, descriptors over sockets",
 			"internal/cli":               "signals that it forwards, and the terminal",
 			"internal/testnet":           "namespaces of its tests",

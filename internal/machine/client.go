@@ -1,26 +1,18 @@
 package machine
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"path/filepath"
-	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"drawbridge/internal/child"
 	"drawbridge/internal/machine/agent"
 	"drawbridge/internal/model"
 )
-
-// errNoShim: the folder is there, its shim is not.
-var errNoShim = errors.New("its shim is gone")
 
 // detachKey is Ctrl-], as telnet has it.
 const detachKey = 0x1d
@@ -30,32 +22,16 @@ func (m *Manager) dial(name string) (*net.UnixConn, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	dir := m.folder(name)
-	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("machine %s: %w", name, model.ErrNotFound)
-	}
-	if err != nil {
+	conn, err := child.Dial(m.folder(name))
+	switch {
+	case err == nil:
+		return conn, nil
+	case errors.Is(err, child.ErrGone):
+		return nil, fmt.Errorf("machine %s is not running: %w", name, err)
+	case errors.Is(err, model.ErrNotFound):
 		return nil, fmt.Errorf("machine %s: %w", name, err)
-	}
-	defer unix.Close(fd)
-	if !alive(dir) {
-		return nil, fmt.Errorf("machine %s is not running: %w: %w", name, errNoShim, model.ErrNotFound)
-	}
-	// By descriptor: a unix socket's path has 108 bytes, the folder's may have more.
-	path := filepath.Join("/proc/self/fd", strconv.Itoa(fd), socketFile)
-	for end := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
-		if err == nil {
-			return conn, nil
-		}
-		// It has its lock, and is not listening yet, or no more.
-		if !alive(dir) {
-			return nil, fmt.Errorf("machine %s is not running: %w: %w", name, errNoShim, model.ErrNotFound)
-		}
-		if time.Now().After(end) {
-			return nil, fmt.Errorf("machine %s: its shim: %w", name, err)
-		}
+	default:
+		return nil, fmt.Errorf("machine %s: its shim: %w", name, err)
 	}
 }
 
@@ -68,31 +44,15 @@ func (m *Manager) call(ctx context.Context, name string, c call) (reply, error) 
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
-	r, _, err := exchange(conn, c)
+	var r reply
+	_, err = child.Exchange(conn, c, &r)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
 		return reply{}, fmt.Errorf("machine %s: its shim: %w", name, err)
 	}
-	return r, r.err()
-}
-
-func exchange(conn net.Conn, c call) (reply, *bufio.Reader, error) {
-	b, err := json.Marshal(c)
-	if err != nil {
-		return reply{}, nil, err
-	}
-	if _, err := conn.Write(append(b, '\n')); err != nil {
-		return reply{}, nil, err
-	}
-	in := bufio.NewReader(conn)
-	line, err := in.ReadBytes('\n')
-	if err != nil {
-		return reply{}, nil, err
-	}
-	var r reply
-	return r, in, json.Unmarshal(line, &r)
+	return r, r.Err()
 }
 
 // Ping lets a machine ping an address or name, and returns the round trip time.
@@ -129,11 +89,12 @@ func (m *Manager) Console(ctx context.Context, name string, in io.Reader, out io
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	r, from, err := exchange(conn, call{Do: callConsole})
+	var r reply
+	from, err := child.Exchange(conn, call{Do: callConsole}, &r)
 	if err != nil {
 		return fmt.Errorf("machine %s: its shim: %w", name, err)
 	}
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return err
 	}
 	go func() {

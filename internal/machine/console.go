@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"drawbridge/internal/child"
 )
 
 const (
@@ -109,17 +111,12 @@ func (c *console) tail(lines int) string {
 	if _, why, found := strings.Cut(text, "Kernel panic"); found {
 		return firstLines("Kernel panic"+why, lines)
 	}
-	return lastLines(text, lines)
+	return child.LastLines(text, lines)
 }
 
 func firstLines(text string, n int) string {
 	all := strings.Split(strings.TrimRight(strings.ReplaceAll(text, "\r", ""), "\n"), "\n")
 	return strings.Join(all[:min(n, len(all))], "\n")
-}
-
-func lastLines(text string, n int) string {
-	all := strings.Split(strings.TrimRight(strings.ReplaceAll(text, "\r", ""), "\n"), "\n")
-	return strings.Join(all[max(0, len(all)-n):], "\n")
 }
 
 // attach gives a connection the console, until either ends.

@@ -37,18 +37,6 @@ func TestConsoleLogIsBounded(t *testing.T) {
 	}
 }
 
-func TestErrorsKeepTheirKind(t *testing.T) {
-	for _, kind := range kinds {
-		r := replyError(fmt.Errorf("tap tap0: %w: held", kind))
-		if err := r.err(); !errors.Is(err, kind) || err.Error() != fmt.Sprintf("tap tap0: %v: held", kind) {
-			t.Errorf("%v came as %v", kind, err)
-		}
-	}
-	if err := replyError(nil).err(); err != nil {
-		t.Errorf("no error came as %v", err)
-	}
-}
-
 func TestMachineNames(t *testing.T) {
 	for name, good := range map[string]bool{"web": true, "web-1.lan": true, "": false, "..": false, "a/b": false, ".x": false, strings.Repeat("x", 64): false} {
 		if err := checkName(name); (err == nil) != good || err != nil && !errors.Is(err, model.ErrInvalid) {

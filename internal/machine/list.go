@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"drawbridge/internal/child"
 	"drawbridge/internal/kernel"
 	"drawbridge/internal/machine/procs"
 	"drawbridge/internal/model"
@@ -52,7 +53,7 @@ func (m *Manager) List(ctx context.Context) ([]model.Machine, error) {
 func (m *Manager) look(ctx context.Context, name string) model.Machine {
 	dir := m.folder(name)
 	// A shim that is just ending has its lock for a moment after its socket is gone.
-	for try := 0; alive(dir); try++ {
+	for try := 0; child.Alive(dir); try++ {
 		r, err := m.call(ctx, name, call{Do: callStatus})
 		if err == nil && r.Machine != nil {
 			return *r.Machine
@@ -62,7 +63,7 @@ func (m *Manager) look(ctx context.Context, name string) model.Machine {
 			continue
 		}
 		var c shimConfig
-		if readJSON(filepath.Join(dir, configFile), &c) != nil {
+		if child.ReadJSON(filepath.Join(dir, configFile), &c) != nil {
 			return model.Machine{} // just being made, or gone
 		}
 		return model.Machine{Name: name, VMM: c.Machine.VMM, State: stateStarting, Config: &c.Machine, NICs: machineNICs(c.Machine)}
@@ -73,7 +74,7 @@ func (m *Manager) look(ctx context.Context, name string) model.Machine {
 	}
 	defer unlock()
 	var c shimConfig
-	if alive(dir) || readJSON(filepath.Join(dir, configFile), &c) != nil {
+	if child.Alive(dir) || child.ReadJSON(filepath.Join(dir, configFile), &c) != nil {
 		return model.Machine{}
 	}
 	note := m.autopsy(ctx, dir, c)
@@ -86,7 +87,7 @@ func (m *Manager) look(ctx context.Context, name string) model.Machine {
 // Failure tells why a machine is not running any more, "" where nothing is known.
 func (m *Manager) Failure(name string) string {
 	var note exitNote
-	if checkName(name) != nil || readJSON(filepath.Join(m.folder(name), exitFile), &note) != nil {
+	if checkName(name) != nil || child.ReadJSON(filepath.Join(m.folder(name), exitFile), &note) != nil {
 		return ""
 	}
 	return note.Reason
@@ -96,14 +97,14 @@ func (m *Manager) Failure(name string) string {
 // was killed together with its shim: what these leave over is cleaned up.
 func (m *Manager) autopsy(ctx context.Context, dir string, c shimConfig) exitNote {
 	var note exitNote
-	if readJSON(filepath.Join(dir, exitFile), &note) == nil {
+	if child.ReadJSON(filepath.Join(dir, exitFile), &note) == nil {
 		return note
 	}
 	note = exitNote{State: stateFailed, Reason: "its shim was killed"}
 	if err := m.cleanUp(ctx, dir, c); err != nil {
 		note.Reason += "; " + err.Error()
 	}
-	_ = writeJSON(filepath.Join(dir, exitFile), note)
+	_ = child.WriteJSON(filepath.Join(dir, exitFile), note)
 	return note
 }
 
@@ -124,7 +125,7 @@ func (m *Manager) cleanUp(_ context.Context, dir string, c shimConfig) error {
 func (m *Manager) bury(ctx context.Context, dir string) error {
 	var c shimConfig
 	var errs []error
-	if readJSON(filepath.Join(dir, configFile), &c) == nil {
+	if child.ReadJSON(filepath.Join(dir, configFile), &c) == nil {
 		errs = append(errs, m.cleanUp(ctx, dir, c))
 	}
 	return errors.Join(append(errs, os.RemoveAll(dir))...)

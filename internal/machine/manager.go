@@ -1,24 +1,18 @@
 package machine
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"drawbridge/internal/child"
 	"drawbridge/internal/kernel"
 	"drawbridge/internal/machine/initrd"
 	"drawbridge/internal/machine/qemu"
@@ -176,12 +170,26 @@ func (m *Manager) start(ctx context.Context, c model.MachineConfig) error {
 		return err
 	}
 	defer lock.Close()
-	shim, report, err := m.startShim(executable, m.folder(c.Name), lock)
+	p, err := child.Start(executable, ShimCommand, m.folder(c.Name), lock, m.inside)
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(m.folder(c.Name)))
 	}
-	defer report.Close()
-	return m.awaitReport(ctx, c.Name, shim, report)
+	return m.await(ctx, c.Name, p)
+}
+
+// await waits for the shim's word. Of one that has given none nothing is left.
+func (m *Manager) await(ctx context.Context, name string, p *child.Process) error {
+	var r reply
+	if err := p.Await(ctx, &r); err != nil {
+		if _, serr := os.Stat(m.folder(name)); serr == nil {
+			err = errors.Join(err, m.bury(context.WithoutCancel(ctx), m.folder(name)))
+		}
+		return err
+	}
+	if r.Error != "" {
+		p.Wait()
+	}
+	return r.Err()
 }
 
 // prepare makes a machine's folder, with the lock that tells that it lives. What a
@@ -193,7 +201,7 @@ func (m *Manager) prepare(ctx context.Context, c shimConfig) (*os.File, error) {
 	}
 	defer unlock()
 	dir := m.folder(c.Machine.Name)
-	if alive(dir) {
+	if child.Alive(dir) {
 		return nil, fmt.Errorf("a machine of that name is running: %w", model.ErrExists)
 	}
 	if _, err := os.Stat(dir); err == nil {
@@ -201,72 +209,19 @@ func (m *Manager) prepare(ctx context.Context, c shimConfig) (*os.File, error) {
 			return nil, err
 		}
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("machine's folder: %w", err)
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
-	if err == nil {
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	}
-	if err == nil {
-		err = writeJSON(filepath.Join(dir, configFile), c)
-	}
+	lock, err := child.Make(dir, c)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("machine's folder: %w", err), lock.Close(), os.RemoveAll(dir))
+		return nil, fmt.Errorf("machine's folder: %w", err)
 	}
 	return lock, nil
 }
 
 // lock is held while folders come and go.
 func (m *Manager) lock() (unlock func(), err error) {
-	if err := os.MkdirAll(m.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("machines' folder: %w", err)
+	if unlock, err = child.Lock(m.dir); err != nil {
+		err = fmt.Errorf("machines' folder: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(m.dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("machines' folder: %w", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		return nil, errors.Join(fmt.Errorf("machines' folder: %w", err), f.Close())
-	}
-	return func() { _ = f.Close() }, nil
-}
-
-// alive tells whether a shim holds the lock of a machine's folder.
-func alive(dir string) bool {
-	f, err := os.Open(filepath.Join(dir, lockFile))
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
-}
-
-// startShim starts the shim in the machines' namespace, in a session of its own, so
-// that neither Ctrl-C nor a lost login ends it.
-func (m *Manager) startShim(executable, dir string, lock *os.File) (*exec.Cmd, *os.File, error) {
-	report, theirs, err := os.Pipe()
-	if err != nil {
-		return nil, nil, fmt.Errorf("shim: %w", err)
-	}
-	defer theirs.Close()
-	log, err := os.OpenFile(filepath.Join(dir, shimLogFile), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("shim: %w", err), report.Close())
-	}
-	defer log.Close()
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, nil, errors.Join(err, report.Close())
-	}
-	cmd := exec.Command(executable, ShimCommand, abs)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.ExtraFiles = []*os.File{theirs, lock} // reportFD, lockFD
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := m.inside(cmd.Start); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("shim: %w", err), report.Close())
-	}
-	return cmd, report, nil
+	return unlock, err
 }
 
 // inside runs fn in the machines' namespace.
@@ -275,46 +230,6 @@ func (m *Manager) inside(fn func() error) error {
 		return fn()
 	}
 	return kernel.Enter(m.Namespace, fn)
-}
-
-// awaitReport waits for the shim's word. When ctx ends first, the shim is told to stop
-// what it does, and is killed if it does not.
-func (m *Manager) awaitReport(ctx context.Context, name string, shim *exec.Cmd, report *os.File) error {
-	word := make(chan []byte, 1)
-	go func() {
-		b, _ := io.ReadAll(report)
-		word <- b
-	}()
-	ended := make(chan error, 1)
-	go func() { ended <- shim.Wait() }() // it may outlive this process; if not, it is reaped
-	var line []byte
-	select {
-	case line = <-word:
-	case <-ctx.Done():
-		_ = shim.Process.Signal(unix.SIGTERM)
-		select {
-		case <-word:
-		case <-time.After(10 * time.Second):
-			_ = shim.Process.Kill()
-		}
-		<-ended //nolint:errcheck // how is told by its word, or by its log
-		if _, err := os.Stat(m.folder(name)); err == nil {
-			return errors.Join(ctx.Err(), m.bury(context.WithoutCancel(ctx), m.folder(name)))
-		}
-		return ctx.Err()
-	}
-	var r reply
-	if json.Unmarshal(bytes.TrimSpace(line), &r) != nil {
-		// It died without a word: killed, or out of memory.
-		<-ended //nolint:errcheck // how is told by its word, or by its log
-		log, _ := os.ReadFile(filepath.Join(m.folder(name), shimLogFile))
-		err := fmt.Errorf("its shim ended without a word (%v): %s", shim.ProcessState, lastLines(string(log), tailLines))
-		return errors.Join(err, m.bury(context.WithoutCancel(ctx), m.folder(name)))
-	}
-	if r.Error != "" {
-		<-ended //nolint:errcheck // how is told by its word, or by its log
-	}
-	return r.err()
 }
 
 // Stop is StopMachine with a patience of its own for the guest, 0 for what is usual. It
@@ -335,7 +250,7 @@ func (m *Manager) stop(ctx context.Context, name string, patience time.Duration)
 		return "", fmt.Errorf("no machine of that name: %w", model.ErrNotFound)
 	}
 	r, err := m.call(ctx, name, call{Do: callStop, Patience: patience})
-	if errors.Is(err, errNoShim) {
+	if errors.Is(err, child.ErrGone) {
 		unlock, err := m.lock()
 		if err != nil {
 			return "", err
@@ -347,7 +262,7 @@ func (m *Manager) stop(ctx context.Context, name string, patience time.Duration)
 		return "", err
 	}
 	// The shim ends a moment after its answer.
-	for end := time.Now().Add(2 * time.Second); alive(dir) && time.Now().Before(end); {
+	for end := time.Now().Add(2 * time.Second); child.Alive(dir) && time.Now().Before(end); {
 		time.Sleep(2 * time.Millisecond)
 	}
 	return r.Note, nil

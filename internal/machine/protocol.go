@@ -1,12 +1,12 @@
 package machine
 
 import (
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"time"
 
+	"drawbridge/internal/child"
 	"drawbridge/internal/machine/agent"
 	"drawbridge/internal/machine/uml"
 	"drawbridge/internal/model"
@@ -14,18 +14,11 @@ import (
 
 // The files of a machine's folder, beside those of the VMM.
 const (
-	configFile  = "config.json"
-	lockFile    = "lock"
-	socketFile  = "sock"
+	configFile  = child.ConfigFile
+	socketFile  = child.SocketFile
 	consoleFile = "console.log"
 	exitFile    = "exit.json"
-	shimLogFile = "shim.log"
-)
-
-// The descriptors that a shim is started with.
-const (
-	reportFD = 3 // a pipe: one reply, when the machine has booted or failed to
-	lockFD   = 4 // the locked lockFile
+	shimLogFile = child.LogFile
 )
 
 // The states of a machine.
@@ -66,8 +59,7 @@ const (
 
 // reply is the shim's line.
 type reply struct {
-	Error   string          `json:"error,omitempty"`
-	Kind    string          `json:"kind,omitempty"`
+	child.Refusal
 	Note    string          `json:"note,omitempty"` // of a stop
 	Machine *model.Machine  `json:"machine,omitempty"`
 	Info    *Info           `json:"info,omitempty"`
@@ -75,40 +67,7 @@ type reply struct {
 	Agent   *agent.Response `json:"agent,omitempty"`
 }
 
-// kinds carry the model's refusals over the socket.
-var kinds = map[string]error{
-	"exists": model.ErrExists, "not-found": model.ErrNotFound, "busy": model.ErrBusy,
-	"invalid": model.ErrInvalid, "not-ours": model.ErrNotOurs, "denied": model.ErrDenied,
-}
-
-// remoteError is an error that came over the socket: the words, and what they mean.
-type remoteError struct {
-	words string
-	kind  error
-}
-
-func (e *remoteError) Error() string { return e.words }
-func (e *remoteError) Unwrap() error { return e.kind }
-
-func replyError(err error) reply {
-	if err == nil {
-		return reply{}
-	}
-	r := reply{Error: err.Error()}
-	for name, kind := range kinds {
-		if errors.Is(err, kind) {
-			r.Kind = name
-		}
-	}
-	return r
-}
-
-func (r reply) err() error {
-	if r.Error == "" {
-		return nil
-	}
-	return &remoteError{r.Error, kinds[r.Kind]}
-}
+func replyError(err error) reply { return reply{Refusal: child.Refuse(err)} }
 
 // shimConfig is the config.json of a machine's folder.
 type shimConfig struct {
@@ -123,26 +82,6 @@ type shimConfig struct {
 type exitNote struct {
 	State  string `json:"state"`
 	Reason string `json:"reason"`
-}
-
-func writeJSON(path string, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	// Renamed into place: a reader never sees half of it.
-	if err := os.WriteFile(path+".new", append(b, '\n'), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
-}
-
-func readJSON(path string, v any) error {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(b, v)
 }
 
 // sweep removes what a dead machine has left, but for what tells about it.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"drawbridge/internal/child"
 	"drawbridge/internal/machine/agent"
 	"drawbridge/internal/model"
 )
@@ -45,7 +46,7 @@ func (s *shim) handle(conn *net.UnixConn) {
 		return
 	}
 	var c call
-	r := reply{Error: "not a call", Kind: "invalid"}
+	r := replyError(fmt.Errorf("not a call: %w", model.ErrInvalid))
 	if json.Unmarshal(line, &c) == nil {
 		r = s.do(c)
 	}
@@ -187,7 +188,7 @@ func (s *shim) keep(nic model.NICConfig) error {
 	} else {
 		s.config.Machine.NICs = append(s.config.Machine.NICs, nic)
 	}
-	return writeJSON(configFile, s.config)
+	return child.WriteJSON(configFile, s.config)
 }
 
 func (s *shim) plug(ctx context.Context, nic model.NICConfig) error {

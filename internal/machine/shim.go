@@ -3,7 +3,6 @@ package machine
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -17,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"drawbridge/internal/child"
 	"drawbridge/internal/kernel"
 	"drawbridge/internal/machine/agent"
 	"drawbridge/internal/machine/procs"
@@ -75,9 +75,7 @@ func RunShim(dir string) error {
 	defer runtime.UnlockOSThread()
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
 	unix.Umask(0o077)
-	unix.CloseOnExec(reportFD)
-	unix.CloseOnExec(lockFD)
-	report := os.NewFile(reportFD, "report")
+	child.Inherit()
 	s := &shim{dir: dir, state: stateStarting, stop: make(chan struct{}), finished: make(chan struct{})}
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, unix.SIGTERM)
@@ -89,9 +87,7 @@ func RunShim(dir string) error {
 	if err != nil {
 		err = errors.Join(err, s.discard())
 	}
-	line, _ := json.Marshal(replyError(err))
-	_, _ = report.Write(append(line, '\n'))
-	_ = report.Close()
+	child.Report(replyError(err))
 	if err != nil {
 		close(s.finished)
 		s.calls.Wait()
@@ -108,7 +104,7 @@ func (s *shim) boot() error {
 	if err := os.Chdir(s.dir); err != nil {
 		return fmt.Errorf("machine's folder: %w", err)
 	}
-	if err := readJSON(configFile, &s.config); err != nil {
+	if err := child.ReadJSON(configFile, &s.config); err != nil {
 		return fmt.Errorf("machine's configuration: %w", err)
 	}
 	var err error
@@ -297,7 +293,7 @@ func (s *shim) leaveWord(end error) error {
 	if end != nil {
 		n = exitNote{State: stateFailed, Reason: fmt.Sprintf("it ended with %s; the last lines of its console:\n%s", end, s.console.tail(tailLines))}
 	}
-	return writeJSON(filepath.Join(s.dir, exitFile), n)
+	return child.WriteJSON(filepath.Join(s.dir, exitFile), n)
 }
 
 // shutDown asks the guest, then the VMM, and then kills.

@@ -108,7 +108,9 @@ func openPacket(index int, protocol uint16, filter []bpf.Instruction) (*os.File,
 	return f, nil
 }
 
-func bigEndian(n uint16) uint16 { return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, n)) }
+func bigEndian(n uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, n))
+}
 
 // keepPort binds port 67 on a link: no second server begins there unnoticed, and the
 // stack does not answer what is for us with "port unreachable".

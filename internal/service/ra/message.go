@@ -36,7 +36,9 @@ const (
 	hopLimit          = 64
 )
 
-func interval(c model.RAConfig) uint32 { return min(max(cmp.Or(c.IntervalSeconds, defaultInterval), 4), 1800) }
+func interval(c model.RAConfig) uint32 {
+	return min(max(cmp.Or(c.IntervalSeconds, defaultInterval), 4), 1800)
+}
 
 // message is an advertisement (RFC 4861, 4.2) that tells what c has, and takes back what
 // only gone has; the kernel fills in the checksum.
