@@ -15,7 +15,7 @@ import (
 	"drawbridge/internal/model"
 )
 
-// ErrGone: the folder is there, its shim is not.
+// ErrGone says that the folder is there, and its shim is not.
 var ErrGone = errors.New("its shim is gone")
 
 // Dial connects to the shim of a folder. An error wraps model.ErrNotFound where there is

@@ -41,26 +41,36 @@ func parseQuery(b []byte) (q query, refused []byte, err error) {
 	if q.header.OpCode != 0 {
 		return q, refusal(q.header, dnsmessage.RCodeNotImplemented), nil
 	}
-	if q.question, err = p.Question(); err != nil {
+	if !q.readOn(&p) {
 		return q, refusal(q.header, dnsmessage.RCodeFormatError), nil
 	}
+	return q, nil, nil
+}
+
+// readOn reads what follows the header, and tells whether it is as it should be: one
+// question (two at once: nobody does), maybe EDNS, and nothing that cannot be read.
+func (q *query) readOn(p *dnsmessage.Parser) bool {
+	var err error
+	if q.question, err = p.Question(); err != nil {
+		return false
+	}
 	if _, err := p.Question(); !errors.Is(err, dnsmessage.ErrSectionDone) {
-		return q, refusal(q.header, dnsmessage.RCodeFormatError), nil // two at once: nobody does
+		return false
 	}
 	q.name = canonical(q.question.Name.String())
 	if p.SkipAllAnswers() != nil || p.SkipAllAuthorities() != nil {
-		return q, refusal(q.header, dnsmessage.RCodeFormatError), nil
+		return false
 	}
 	for {
 		h, err := p.AdditionalHeader()
-		if errors.Is(err, dnsmessage.ErrSectionDone) {
-			return q, nil, nil
+		if err != nil {
+			return errors.Is(err, dnsmessage.ErrSectionDone)
 		}
-		if err == nil && h.Type == dnsmessage.TypeOPT {
+		if h.Type == dnsmessage.TypeOPT {
 			q.edns, q.size = true, min(max(int(h.Class), plainSize), ednsSize)
 		}
-		if err != nil || p.SkipAdditional() != nil {
-			return q, refusal(q.header, dnsmessage.RCodeFormatError), nil
+		if p.SkipAdditional() != nil {
+			return false
 		}
 	}
 }
