@@ -56,7 +56,7 @@ func (a *app) lookAhead(ctx context.Context, s *session, p plan.Plan, l looks) (
 			return s.listen(ctx, link, l.listen)
 		}
 	}
-	if out.facts, err = system.Gather(ctx, p.Before.Here(), moves); err != nil {
+	if out.facts, err = system.Gather(ctx, moves); err != nil {
 		return out, err
 	}
 	out.found = preflight.Check(preflight.Input{Before: p.Before, After: after, Moves: moves, Facts: out.facts, Groups: p.Groups(), FailOnFirewall: l.failOnFirewall})

@@ -20,21 +20,14 @@ import (
 type Client struct {
 	Name string
 	PID  int
-	// Does tells what it may do to the uplink once the address has moved.
-	Does string
 	args []string
 }
 
 func (c Client) String() string { return fmt.Sprintf("%s (process %d)", c.Name, c.PID) }
 
-// clients are those that are known, by the name of their process.
-var clients = map[string]string{
-	"dhclient":        "goes on renewing too, and may put the address on %[1]s again, from where it is taken off; 'dhclient -r' would give the lease back",
-	"udhcpc":          "hears nothing at %[1]s any more; when its lease is over it may clear %[1]s, and nothing else",
-	"dhcpcd":          "may put the address on %[1]s again, from where it is taken off; 'dhcpcd -k %[1]s' would give the lease back",
-	"systemd-network": "may put addresses and routes on %[1]s again, from where the address is taken off",
-	"NetworkManager":  "may put addresses and routes on %[1]s again, from where the address is taken off",
-}
+// clients are those that are known, by the name of their process. What each may do to the
+// uplink is internal/manager's to tell.
+var clients = []string{"dhclient", "udhcpc", "dhcpcd", "systemd-network", "NetworkManager"}
 
 // Clients finds the DHCP clients of an uplink among the processes of this network
 // namespace (its inode): those whose arguments name the uplink, and those that see to all
@@ -44,8 +37,7 @@ func Clients(namespace uint64, uplink string) []Client {
 	var out []Client
 	for _, dir := range dirs {
 		comm, err := os.ReadFile(filepath.Join(dir, "comm"))
-		does, known := clients[strings.TrimSpace(string(comm))]
-		if err != nil || !known {
+		if err != nil || !slices.Contains(clients, strings.TrimSpace(string(comm))) {
 			continue
 		}
 		var st syscall.Stat_t
@@ -55,7 +47,7 @@ func Clients(namespace uint64, uplink string) []Client {
 		line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
 		args := strings.FieldsFunc(string(line), func(r rune) bool { return r == 0 || r == ' ' })
 		pid, _ := strconv.Atoi(filepath.Base(dir))
-		c := Client{Name: strings.TrimSpace(string(comm)), PID: pid, Does: fmt.Sprintf(does, uplink), args: args}
+		c := Client{Name: strings.TrimSpace(string(comm)), PID: pid, args: args}
 		if c.serves(uplink) {
 			out = append(out, c)
 		}

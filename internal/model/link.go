@@ -95,6 +95,9 @@ type Link struct {
 	Tap    *Tap        `json:"tap,omitempty"`    // of a tap or tun
 	VLAN   *VLAN       `json:"vlan,omitempty"`   // of a VLAN
 	Tunnel *Tunnel     `json:"tunnel,omitempty"` // of vxlan, geneve, gre, ipip, sit
+	// Managers are the programs beside us that see to it, the surest known first, where they
+	// were looked for (internal/manager).
+	Managers []Manager `json:"managers,omitempty"`
 	// Mode is a macvlan's, ipvlan's or bond's mode in ip-link's words.
 	Mode string `json:"mode,omitempty"`
 	// ActivePort is the member that a bond in active-backup mode sends by.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"drawbridge/internal/manager"
 	"drawbridge/internal/model"
 )
 
@@ -25,8 +26,7 @@ type Facts struct {
 	// users may be missing.
 	Holders     map[uint64]model.Holder
 	Session     Session // not valid: no SSH session
-	Processes   []Process
-	States      []State
+	Processes   []manager.Process
 	Memberships []Membership
 	Firewall    Firewall
 	Mounts      []Mount
@@ -57,7 +57,7 @@ const runTime = 5 * time.Second
 
 // Gather collects the facts about the links that the moves leave. A fact that cannot be
 // had, for want of rights or of a program, is left out.
-func (s System) Gather(ctx context.Context, ns *model.Namespace, moves []model.Move) (f Facts, err error) {
+func (s System) Gather(ctx context.Context, moves []model.Move) (f Facts, err error) {
 	if f.Sockets, err = s.Sockets(ctx); err != nil {
 		return f, err
 	}
@@ -69,13 +69,12 @@ func (s System) Gather(ctx context.Context, ns *model.Namespace, moves []model.M
 	f.Session = s.session()
 	err = s.Inside(func() error {
 		f.Memberships = s.Memberships()
-		f.Processes = s.ProcessesHere()
+		f.Processes = manager.System{Root: s.Root, Named: s.Named}.Processes()
 		return nil
 	})
 	if err != nil {
 		return f, err
 	}
-	f.States = s.StatesOf(ns, left(moves), f.Processes)
 	f.Mounts = s.mounts()
 	sessions, _ := fs.ReadDir(s.Root, "sys/class/iscsi_session")
 	f.ISCSI = len(sessions) > 0
@@ -179,131 +178,6 @@ func parseIGMP6(text string) []Membership {
 		}
 	}
 	return out
-}
-
-// left are the links that moves leave.
-func left(moves []model.Move) []string {
-	var out []string
-	for _, m := range moves {
-		out = append(out, m.From)
-	}
-	return out
-}
-
-// ProcessesHere lists those of this thread's namespace. Where another user's may not be told,
-// it is taken for one of it, unless the namespace is a special one.
-func (s System) ProcessesHere() []Process {
-	own, _ := fs.ReadLink(s.Root, "proc/thread-self/ns/net")
-	entries, _ := fs.ReadDir(s.Root, "proc")
-	var out []Process
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		ns, err := fs.ReadLink(s.Root, path.Join("proc", e.Name(), "ns/net"))
-		if err != nil && s.Named || err == nil && ns != own {
-			continue
-		}
-		args := strings.Split(strings.TrimRight(s.read(path.Join("proc", e.Name(), "cmdline")), "\x00"), "\x00")
-		out = append(out, Process{pid, strings.TrimSpace(s.read(path.Join("proc", e.Name(), "comm"))), args[min(1, len(args)):]})
-	}
-	return out
-}
-
-// managerProcesses keep the state files; the kernel cuts names to 15 bytes.
-var managerProcesses = map[string]string{"NetworkManager": "NetworkManager", "systemd-network": "systemd-networkd"}
-
-// StatesOf reads what network managers have noted about links. A file counts only while
-// its manager runs in this namespace: the host's files know no namespaces.
-func (s System) StatesOf(ns *model.Namespace, links []string, processes []Process) []State {
-	runs := map[string]bool{}
-	for _, p := range processes {
-		runs[managerProcesses[p.Command]] = true
-	}
-	var out []State
-	for _, link := range links {
-		l := ns.Link(link)
-		if l == nil {
-			continue
-		}
-		file := fmt.Sprintf("run/NetworkManager/devices/%d", l.Index)
-		if text := s.read(file); runs["NetworkManager"] && strings.Contains(text, "managed=true") {
-			if profile := s.profile(valueOf(text, "connection-uuid")); profile != "" {
-				file = profile
-			}
-			out = append(out, State{"NetworkManager", l.Name, "/" + file, s.writer(file, l.Name)})
-		}
-		file = fmt.Sprintf("run/systemd/netif/links/%d", l.Index)
-		if text := s.read(file); runs["systemd-networkd"] && text != "" && valueOf(text, "ADMIN_STATE") != "unmanaged" {
-			if f := valueOf(text, "NETWORK_FILE"); f != "" {
-				file = strings.TrimPrefix(f, "/")
-			}
-			out = append(out, State{"systemd-networkd", l.Name, "/" + file, s.writer(file, l.Name)})
-		}
-		if s.Named {
-			continue // these two have no process that tells whose they are
-		}
-		const stanza = "etc/network/interfaces.d/50-cloud-init"
-		if file = "run/network/ifstate"; strings.Contains("\n"+s.read(file), "\n"+l.Name+"=") {
-			out = append(out, State{"ifupdown", l.Name, "/" + file, s.writer(stanza, l.Name)})
-		}
-		if file = "var/tmp/network/ifstatenew"; pickled(s.read(file), l.Name) {
-			out = append(out, State{"ifupdown2", l.Name, "/" + file, s.writer(stanza, l.Name)})
-		}
-	}
-	return out
-}
-
-// pickled tells whether a file of Python's pickle has a string in it (BINUNICODE and
-// SHORT_BINUNICODE: its length in four bytes or in one, then itself).
-func pickled(data, text string) bool {
-	n := byte(len(text))
-	return strings.Contains(data, "X"+string([]byte{n, 0, 0, 0})+text) || strings.Contains(data, "\x8c"+string([]byte{n})+text)
-}
-
-// valueOf is the value of a line "KEY=value", "" for none.
-func valueOf(text, key string) string {
-	for line := range strings.Lines(text) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok && k == key {
-			return v
-		}
-	}
-	return ""
-}
-
-// profile is NetworkManager's file of a connection, "" where it may not be read.
-func (s System) profile(uuid string) string {
-	if uuid == "" {
-		return ""
-	}
-	for _, dir := range []string{"etc/NetworkManager/system-connections", "run/NetworkManager/system-connections"} {
-		entries, _ := fs.ReadDir(s.Root, dir)
-		for _, e := range entries {
-			if file := path.Join(dir, e.Name()); valueOf(s.read(file), "uuid") == uuid {
-				return file
-			}
-		}
-	}
-	return ""
-}
-
-// writer tells which program has written a manager's file and would write it again:
-// netplan and cloud-init, by the names that they give to files.
-func (s System) writer(file, link string) string {
-	base := path.Base(file)
-	// cloud-init writes netplan's file, and netplan the manager's.
-	const cloudPlan, cloudStanza = "etc/netplan/50-cloud-init.yaml", "etc/network/interfaces.d/50-cloud-init"
-	byPlan := strings.HasPrefix(base, "10-netplan-") || strings.HasPrefix(base, "netplan-")
-	switch {
-	case byPlan && strings.Contains(s.read(cloudPlan), link), strings.Contains(base, "cloud-init-"),
-		file == cloudStanza && strings.Contains(s.read(cloudStanza), link):
-		return "cloud-init"
-	case byPlan:
-		return "netplan"
-	default:
-		return ""
-	}
 }
 
 func (s System) mounts() []Mount {

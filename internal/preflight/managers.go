@@ -3,91 +3,77 @@ package preflight
 import (
 	"fmt"
 	"path"
-	"slices"
 	"strings"
+
+	"drawbridge/internal/manager"
+	"drawbridge/internal/model"
 )
 
-// Process is a process of the namespace.
-type Process struct {
-	PID     int
-	Command string // /proc/PID/comm
-	Args    []string
-}
-
-// names tells whether an argument is the link's name, or ends in it as -ieth0 does.
-func (p Process) names(link string) bool {
-	return slices.ContainsFunc(p.Args, func(a string) bool {
-		return a == link || strings.HasPrefix(a, "-") && strings.HasSuffix(a, link)
-	})
-}
-
-// State is what a network manager's state file says of a link.
-type State struct {
-	Manager string // NetworkManager, systemd-networkd, ifupdown, ifupdown2
-	Link    string
-	File    string
-	// Writer is who writes the manager's files anew: netplan, cloud-init, "" for a person.
-	Writer string
-}
-
-// file tells the state's file and who wrote it.
-func (s State) file() string {
-	if s.Writer == "" {
-		return s.File
-	}
-	return s.File + ", written by " + s.Writer
-}
-
-// forGood is how the manager is kept away from the link for good.
-func (s State) forGood(own string) string {
-	switch s.Writer {
-	case "netplan":
-		return "try it with --confirm 60s; for good: take " + s.Link + " out of the files in /etc/netplan, which are what " + s.Manager + "'s are made of"
-	case "cloud-init":
-		return "try it with --confirm 60s; for good: 'network: {config: disabled}' in a file of /etc/cloud/cloud.cfg.d, or cloud-init writes it anew at the next boot; then " + own
-	default:
-		return "try it with --confirm 60s; for good: " + own
-	}
-}
-
-// managers: DHCP clients are internal/keeper's to find.
+// managers tells who else sees to the uplink, and what that would do to the move. What a
+// DHCP client does with its lease is internal/keeper's to tell.
 func (c *checker) managers() {
-	for _, s := range c.Facts.States {
-		if s.Link != c.move.From {
-			continue
-		}
-		switch s.Manager {
-		case "NetworkManager":
-			c.add(Warn, s.Link, fmt.Sprintf("NetworkManager manages it (%s): it may give it its addresses again, or take it out of %s", s.file(), c.move.To),
-				s.forGood("unmanaged-devices=interface-name:"+s.Link+" in a file of /etc/NetworkManager/conf.d"))
-		case "systemd-networkd":
-			c.add(Warn, s.Link, fmt.Sprintf("systemd-networkd manages it (%s): a reload, or a cable that is plugged in again, gives it its addresses again", s.file()),
-				s.forGood("Unmanaged=yes in its .network file"))
-		default:
-			hint, again := "", "'ifdown "+s.Link+"'"
-			if s.Manager == "ifupdown2" {
-				again = "'ifreload -a'"
-			}
-			if s.Writer != "" {
-				hint = s.forGood("take it out of /etc/network/interfaces.d")
-			}
-			c.add(Note, s.Link, fmt.Sprintf("%s has brought it up (%s): it does nothing by itself, but %s or a restart of networking takes the host off %s", s.Manager, s.file(), again, c.move.To), hint)
-		}
+	l := c.Before.Here().Link(c.move.From)
+	if l == nil {
+		return
 	}
+	var several []string
+	for _, m := range l.Managers {
+		severity := Note
+		if m.Acts {
+			severity = Warn
+			several = append(several, m.Name)
+		}
+		hint := ""
+		if good := manager.ForGood(m, l.Name); good != "" && (m.Acts || m.Writer != "") {
+			hint = "try it with --confirm 60s; for good: " + good
+		}
+		c.add(severity, l.Name, fmt.Sprintf("%s manages it%s: %s%s", m.Name, known(m), m.WouldDo, silent(m)), hint)
+	}
+	if len(several) > 1 {
+		c.add(Warn, l.Name, fmt.Sprintf("%s all manage it: each may undo what another does, and what drawbridge does", strings.Join(several, " and ")),
+			"let one of them manage it, and take it from the others first")
+	}
+}
+
+// known tells how it is known: by its file, else by its process.
+func known(m model.Manager) string {
+	switch where := m.Where(); {
+	case where != "" && m.Profile != "":
+		return fmt.Sprintf(" (%s, in %s)", m.Profile, where)
+	case where != "":
+		return " (" + where + ")"
+	case m.PID != 0:
+		return fmt.Sprintf(" (process %d)", m.PID)
+	default:
+		return ""
+	}
+}
+
+func silent(m model.Manager) string {
+	if m.Silent == "" {
+		return ""
+	}
+	return " (it could not be asked: " + m.Silent + ")"
 }
 
 // portAccess: with 802.1X a switch's port knows one station.
 func (c *checker) portAccess() {
 	for _, p := range c.Facts.Processes {
-		if p.Command != "wpa_supplicant" || !p.names(c.move.From) {
+		if p.Command != "wpa_supplicant" || !p.Names(c.move.From) {
 			continue
 		}
-		wired := slices.ContainsFunc(p.Args, func(a string) bool {
-			return strings.HasPrefix(path.Base(a), "-D") && strings.Contains(a, "wired") || a == "wired"
-		})
-		if wired {
+		if speaksWired(p.Args) {
 			c.add(Warn, c.move.From, fmt.Sprintf("this host authenticates itself to the switch (802.1X, wpa_supplicant pid %d): the switch lets the host's MAC address through, and often none of a machine's; answers sent to that address go into the bridge", p.PID),
 				"ask for a port without 802.1X, or for multi-host mode")
 		}
 	}
+}
+
+func speaksWired(args []string) bool {
+	for _, a := range args {
+		if strings.HasPrefix(path.Base(a), "-D") && strings.Contains(a, "wired") || a == "wired" {
+			return true
+		}
+	}
+	return false
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"drawbridge/internal/manager"
 	"drawbridge/internal/model"
 )
 
@@ -44,6 +45,11 @@ func after() model.Snapshot {
 
 func bound(protocol, state, local, remote string) model.Socket {
 	return model.Socket{Protocol: protocol, State: state, Local: port(local), Remote: port(remote), Bound: "eth0", Inode: 7}
+}
+
+// managed gives eth0 a manager.
+func managed(ms ...model.Manager) func(*Input) {
+	return func(in *Input) { in.Before.Here().Link("eth0").Managers = ms }
 }
 
 func TestCheck(t *testing.T) {
@@ -104,14 +110,14 @@ func TestCheck(t *testing.T) {
 		{name: "nbd root", facts: Facts{Mounts: []Mount{{"/dev/nbd0", "/", "ext4", "rw"}}}, want: "warn: eth0: the root file system may come by it (a network block device"},
 		{name: "a disk", facts: Facts{Mounts: []Mount{{"/dev/sda1", "/", "ext4", "rw"}}}, want: ""},
 		{name: "iscsi", facts: Facts{ISCSI: true, Mounts: []Mount{{"/dev/sda1", "/", "ext4", "rw"}}}, want: "warn: eth0: the root file system may come by it (a disk that may be iSCSI's"},
-		{name: "802.1X", facts: Facts{Processes: []Process{{4, "wpa_supplicant", []string{"-Dwired", "-i", "eth0"}}}}, want: "warn: eth0: this host authenticates itself to the switch (802.1X"},
-		{name: "wpa for Wi-Fi", facts: Facts{Processes: []Process{{4, "wpa_supplicant", []string{"-Dnl80211", "-ieth0"}}}}, want: ""},
-		{name: "NetworkManager", facts: Facts{States: []State{{"NetworkManager", "eth0", "/run/x", ""}}}, want: "warn: eth0: NetworkManager manages it (/run/x)", hint: "--confirm"},
-		{name: "networkd", facts: Facts{States: []State{{"systemd-networkd", "eth0", "/run/x", ""}}}, want: "warn: eth0: systemd-networkd manages it"},
-		{name: "ifupdown", facts: Facts{States: []State{{"ifupdown", "eth0", "/run/x", ""}}}, want: "note: eth0: ifupdown has brought it up"},
-		{name: "ifupdown2", facts: Facts{States: []State{{"ifupdown2", "eth0", "/var/x", ""}}}, want: "note: eth0: ifupdown2 has brought it up (/var/x): it does nothing by itself, but 'ifreload -a'"},
-		{name: "netplan", facts: Facts{States: []State{{"systemd-networkd", "eth0", "/run/x", "netplan"}}}, want: "warn: eth0: systemd-networkd manages it (/run/x, written by netplan)", hint: "take eth0 out of the files in /etc/netplan"},
-		{name: "cloud-init", facts: Facts{States: []State{{"ifupdown", "eth0", "/run/x", "cloud-init"}}}, want: "note: eth0: ifupdown has brought it up (/run/x, written by cloud-init)", hint: "network: {config: disabled}"},
+		{name: "802.1X", facts: Facts{Processes: []manager.Process{{4, "wpa_supplicant", []string{"-Dwired", "-i", "eth0"}}}}, want: "warn: eth0: this host authenticates itself to the switch (802.1X"},
+		{name: "wpa for Wi-Fi", facts: Facts{Processes: []manager.Process{{4, "wpa_supplicant", []string{"-Dnl80211", "-ieth0"}}}}, want: ""},
+		{name: "NetworkManager", set: managed(model.Manager{Name: "NetworkManager", File: "/run/x", Profile: "lan", Acts: true, WouldDo: "it may"}), want: "warn: eth0: NetworkManager manages it (lan, in /run/x): it may", hint: "--confirm"},
+		{name: "networkd", set: managed(model.Manager{Name: "systemd-networkd", File: "/run/x", Acts: true, Silent: "no answer within 2s"}), want: "warn: eth0: systemd-networkd manages it (/run/x):  (it could not be asked: no answer within 2s)", hint: "Unmanaged=yes"},
+		{name: "ifupdown", set: managed(model.Manager{Name: "ifupdown", File: "/run/x", WouldDo: "nothing by itself"}), want: "note: eth0: ifupdown manages it (/run/x): nothing by itself"},
+		{name: "a stranger", set: managed(model.Manager{Name: "acme-dhcp", PID: 7, Acts: true, WouldDo: "it is not known here"}), want: "warn: eth0: acme-dhcp manages it (process 7): it is not known here"},
+		{name: "netplan", set: managed(model.Manager{Name: "systemd-networkd", File: "/run/x", Writer: "netplan", Acts: true}), want: "warn: eth0: systemd-networkd manages it (/run/x, written by netplan)", hint: "take eth0 out of the files in /etc/netplan"},
+		{name: "cloud-init", set: managed(model.Manager{Name: "ifupdown", File: "/run/x", Writer: "cloud-init"}), want: "note: eth0: ifupdown manages it (/run/x, written by cloud-init)", hint: "network: {config: disabled}"},
 		{name: "stp", facts: Facts{Heard: []Heard{{"eth0", "stp", "02:00:00:00:00:01", "RSTP"}}}, want: "warn: eth0: the switch there speaks the spanning tree protocol", hint: "nft add table bridge"},
 		{name: "lldp", facts: Facts{Heard: []Heard{{"eth0", "lldp", "02:00:00:00:00:01", "sw1 port 7"}}}, want: "note: eth0: is plugged into sw1 port 7"},
 	} {
@@ -137,6 +143,15 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestTwoManagers(t *testing.T) {
+	in := Input{Before: host(), After: after(), Moves: []model.Move{move}}
+	managed(model.Manager{Name: "NetworkManager", Acts: true}, model.Manager{Name: "ifupdown"}, model.Manager{Name: "dhclient", PID: 7, Acts: true})(&in)
+	found := Check(in)
+	if len(found) != 4 || !strings.Contains(found[2].String(), "NetworkManager and dhclient all manage it") || found[3].Severity != Note {
+		t.Errorf("%v", found)
+	}
+}
+
 func TestGravestFirst(t *testing.T) {
 	found := Check(Input{Before: host(), After: after(), Moves: []model.Move{move}, Facts: Facts{
 		Heard:       []Heard{{"eth0", "lldp", "", "sw1"}},
@@ -154,25 +169,22 @@ func pageSystem() System {
 	link := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s), Mode: 0o777 | fs.ModeSymlink} }
 	return System{
 		Root: fstest.MapFS{
-			"proc/self/stat":               file("30 (db) x) S 20 0"),
-			"proc/self/environ":            file("HOME=/root\x00"),
-			"proc/20/stat":                 file("20 (sudo) S 10 0"),
-			"proc/20/environ":              file(""),
-			"proc/10/stat":                 file("10 (bash) S 1 0"),
-			"proc/10/environ":              file("A=b\x00SSH_CONNECTION=198.18.0.9 50000 198.18.0.5 22\x00"),
-			"proc/self/mounts":             file("/dev/sda1 / ext4 rw 0 0\nbad\n"),
-			"proc/thread-self/ns/net":      link("net:[1]"),
-			"proc/thread-self/net/igmp":    file("Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n1\tlo        :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n2\teth0      :     2      V3\n\t\t\t\tFB0000E0     1 0:00000000\t\t0\n\t\t\t\tnonsense\n"),
-			"proc/thread-self/net/igmp6":   file("2    eth0            ff0200000000000000000000000000fb     1 00000004 0\n2 eth0 zz 1\n9 gone ff0200000000000000000000000000fb 1 0 0\n"),
-			"proc/40/comm":                 file("NetworkManager\n"),
-			"proc/40/cmdline":              file("/usr/sbin/NetworkManager\x00--no-daemon\x00"),
-			"proc/40/ns/net":               link("net:[1]"),
-			"proc/41/comm":                 file("dhclient\n"),
-			"proc/41/cmdline":              file("dhclient\x00eth0\x00"),
-			"proc/41/ns/net":               link("net:[2]"),
-			"run/NetworkManager/devices/2": file("[device]\nmanaged=true\n"),
-			"run/systemd/netif/links/2":    file("ADMIN_STATE=configured\nNETWORK_FILE=/etc/systemd/network/lan.network\n"),
-			"run/network/ifstate":          file("lo=lo\neth0=eth0\n"),
+			"proc/self/stat":             file("30 (db) x) S 20 0"),
+			"proc/self/environ":          file("HOME=/root\x00"),
+			"proc/20/stat":               file("20 (sudo) S 10 0"),
+			"proc/20/environ":            file(""),
+			"proc/10/stat":               file("10 (bash) S 1 0"),
+			"proc/10/environ":            file("A=b\x00SSH_CONNECTION=198.18.0.9 50000 198.18.0.5 22\x00"),
+			"proc/self/mounts":           file("/dev/sda1 / ext4 rw 0 0\nbad\n"),
+			"proc/thread-self/ns/net":    link("net:[1]"),
+			"proc/thread-self/net/igmp":  file("Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n1\tlo        :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n2\teth0      :     2      V3\n\t\t\t\tFB0000E0     1 0:00000000\t\t0\n\t\t\t\tnonsense\n"),
+			"proc/thread-self/net/igmp6": file("2    eth0            ff0200000000000000000000000000fb     1 00000004 0\n2 eth0 zz 1\n9 gone ff0200000000000000000000000000fb 1 0 0\n"),
+			"proc/40/comm":               file("NetworkManager\n"),
+			"proc/40/cmdline":            file("/usr/sbin/NetworkManager\x00--no-daemon\x00"),
+			"proc/40/ns/net":             link("net:[1]"),
+			"proc/41/comm":               file("dhclient\n"),
+			"proc/41/cmdline":            file("dhclient\x00eth0\x00"),
+			"proc/41/ns/net":             link("net:[2]"),
 		},
 		Inside: func(fn func() error) error { return fn() },
 		Sockets: func(context.Context) ([]model.Socket, error) {
@@ -197,8 +209,7 @@ func pageSystem() System {
 }
 
 func TestGather(t *testing.T) {
-	s := host()
-	f, err := pageSystem().Gather(t.Context(), s.Here(), []model.Move{move})
+	f, err := pageSystem().Gather(t.Context(), []model.Move{move})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,9 +218,6 @@ func TestGather(t *testing.T) {
 	}
 	if got := fmt.Sprint(f.Memberships); got != "[{lo 224.0.0.1} {eth0 224.0.0.251} {eth0 ff02::fb} {gone ff02::fb}]" {
 		t.Errorf("memberships %s", got)
-	}
-	if got := fmt.Sprint(f.States); got != "[{NetworkManager eth0 /run/NetworkManager/devices/2 } {ifupdown eth0 /run/network/ifstate }]" {
-		t.Errorf("states %s", got) // networkd's file is there, and it does not run
 	}
 	for _, p := range f.Processes {
 		if p.Command == "dhclient" {
@@ -222,40 +230,6 @@ func TestGather(t *testing.T) {
 	if fmt.Sprint(f.Firewall.Rules) != "[{iptables filter INPUT -A INPUT -i eth0 -j ACCEPT}]" || len(f.Firewall.ForwardDrop) != 1 || len(f.Firewall.Unread) != 1 {
 		t.Errorf("%+v", f.Firewall)
 	}
-	named := pageSystem()
-	named.Named = true
-	if f, err = named.Gather(t.Context(), s.Here(), []model.Move{move}); err != nil || len(f.States) != 1 {
-		t.Errorf("%v %v", f.States, err)
-	}
-}
-
-// What managers write by themselves is told from what a person wrote, by the files' names.
-func TestWriters(t *testing.T) {
-	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
-	for name, c := range map[string]struct {
-		files fstest.MapFS
-		want  string
-	}{
-		"a person":        {fstest.MapFS{"run/systemd/netif/links/2": file("NETWORK_FILE=/etc/systemd/network/a.network\n")}, "[{systemd-networkd eth0 /etc/systemd/network/a.network }]"},
-		"unmanaged":       {fstest.MapFS{"run/systemd/netif/links/2": file("ADMIN_STATE=unmanaged\n")}, "[]"},
-		"netplan":         {fstest.MapFS{"run/systemd/netif/links/2": file("NETWORK_FILE=/run/systemd/network/10-netplan-eth0.network\n")}, "[{systemd-networkd eth0 /run/systemd/network/10-netplan-eth0.network netplan}]"},
-		"cloud, networkd": {fstest.MapFS{"run/systemd/netif/links/2": file("NETWORK_FILE=/etc/systemd/network/10-cloud-init-eth0.network\n")}, "[{systemd-networkd eth0 /etc/systemd/network/10-cloud-init-eth0.network cloud-init}]"},
-		"cloud, NetworkManager": {fstest.MapFS{
-			"run/NetworkManager/devices/2":                                       file("managed=true\nconnection-uuid=u-2\n"),
-			"etc/NetworkManager/system-connections/a.nmconnection":               file("[connection]\nuuid=u-1\n"),
-			"run/NetworkManager/system-connections/cloud-init-eth0.nmconnection": file("[connection]\nuuid=u-2\n"),
-		}, "[{NetworkManager eth0 /run/NetworkManager/system-connections/cloud-init-eth0.nmconnection cloud-init}]"},
-		"cloud, ifupdown": {fstest.MapFS{"run/network/ifstate": file("lo=lo\neth0=eth0\n"), "etc/network/interfaces.d/50-cloud-init": file("auto eth0\n")}, "[{ifupdown eth0 /run/network/ifstate cloud-init}]"},
-		"ifupdown2":       {fstest.MapFS{"var/tmp/network/ifstatenew": file("\x80\x04\x8c\x04name\x94\x8c\x04eth0\x94")}, "[{ifupdown2 eth0 /var/tmp/network/ifstatenew }]"},
-		"of another link": {fstest.MapFS{"var/tmp/network/ifstatenew": file("\x80\x04\x8c\x05eth01\x94"), "run/network/ifstate": file("eth01=eth01\n")}, "[]"},
-	} {
-		s := System{Root: c.files}
-		here := host()
-		got := s.StatesOf(here.Here(), []string{move.From}, []Process{{1, "NetworkManager", nil}, {2, "systemd-network", nil}})
-		if fmt.Sprint(got) != c.want {
-			t.Errorf("%s: %v, not %s", name, got, c.want)
-		}
-	}
 }
 
 // A kernel without nf_tables has no rules of it: nothing is unread.
@@ -267,8 +241,7 @@ func TestNoNftablesInTheKernel(t *testing.T) {
 		}
 		return nil, exec.ErrNotFound
 	}
-	here := host()
-	f, err := s.Gather(t.Context(), here.Here(), []model.Move{move})
+	f, err := s.Gather(t.Context(), []model.Move{move})
 	if err != nil || len(f.Firewall.Unread) != 0 {
 		t.Errorf("%v, %v", f.Firewall.Unread, err)
 	}
