@@ -69,7 +69,7 @@ func (a *app) ask(ctx context.Context, s *session, listen time.Duration) (doctor
 	s.askAround(ctx, snap.Here())
 	g.ofKernel(ctx, s, snap)
 	g.ofOurs(s, snap)
-	g.ofProcesses(system, s, snap)
+	g.ofProcesses(ctx, s, snap)
 	if listen > 0 {
 		wg.Go(func() { g.listen(ctx, s, snap, listen) })
 	} else {
@@ -165,19 +165,11 @@ func (g *gathering) ofOurs(s *session, snap model.Snapshot) {
 	g.unknown(doctor.FactPersisted, errors.New("this version does not write it"))
 }
 
-func (g *gathering) ofProcesses(system preflight.System, s *session, snap model.Snapshot) {
-	err := s.kernel.Inside(func() error {
-		g.facts.Processes = system.ProcessesHere()
-		return nil
-	})
-	g.note(doctor.FactProcesses, err, func() {})
-	var ports []string
-	for _, l := range snap.Here().Links {
-		if l.Master != "" {
-			ports = append(ports, l.Name)
-		}
-	}
-	g.facts.States = system.StatesOf(snap.Here(), ports, g.facts.Processes)
+// ofProcesses finds who else sees to the links, and tells it in the snapshot.
+func (g *gathering) ofProcesses(ctx context.Context, s *session, snap model.Snapshot) {
+	found, err := s.managers(ctx, snap.Here())
+	g.note(doctor.FactProcesses, err, func() { g.facts.Processes = found.Processes })
+	g.note(doctor.FactManagers, err, func() { found.Tell(snap.Here()) })
 }
 
 // listen hears the bridges, and what the switches at their uplinks say.

@@ -104,6 +104,7 @@ func (a *app) now(ctx context.Context, o drawOptions) (model.Snapshot, error) {
 	}
 	if err == nil {
 		s.askAround(ctx, snap.Here())
+		_ = s.tellManagers(ctx, snap.Here()) // who cannot be told of is not drawn
 	}
 	if snap.Unseen > 0 {
 		fmt.Fprintf(a.err, "note: %d processes and namespaces of others may not be looked at: as root, they are drawn too\n", snap.Unseen)

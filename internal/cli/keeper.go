@@ -143,9 +143,6 @@ func (a *app) tryLeases(ctx context.Context, s *session, p *plan.Plan, before pl
 			continue
 		}
 		found := keeper.Clients(s.kernel.Inode(), u.Name)
-		for _, c := range found {
-			p.Notes = append(p.Notes, fmt.Sprintf("%s runs on %s: it %s", c, u.Name, c.Does))
-		}
 		for _, address := range u.Addresses {
 			l, note, err := a.tryLease(ctx, s, *p, u, address, found)
 			if err != nil {

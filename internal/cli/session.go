@@ -31,6 +31,8 @@ type session struct {
 	store    *apply.Store
 	// name is what the namespace's stack is called.
 	name string
+	// named: the namespace was asked for by its name.
+	named bool
 }
 
 func (a *app) open() (*session, error) {
@@ -45,6 +47,7 @@ func (a *app) open() (*session, error) {
 		services: service.NewManager(filepath.Join(dir, "services")),
 		store:    &apply.Store{Dir: dir, Identity: apply.Identity{BootID: kernel.BootID(), Namespace: k.Cookie()}},
 		name:     a.stackName(k),
+		named:    a.netns != "",
 	}
 	s.machines.Kept = filepath.Join(keptBase("disks"), a.netns)
 	// Leases outlive a reboot, as the host's own network does; a namespace does not, and

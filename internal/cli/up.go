@@ -258,6 +258,9 @@ func (s *session) plan(ctx context.Context, want spec.Desired) (plan.Plan, error
 	if err != nil {
 		return plan.Plan{}, err
 	}
+	if err := s.tellManagers(ctx, now.Here()); err != nil {
+		return plan.Plan{}, err
+	}
 	owned, err := s.store.Owned()
 	if err != nil {
 		return plan.Plan{}, err

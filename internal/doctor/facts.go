@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"drawbridge/internal/manager"
 	"drawbridge/internal/model"
 	"drawbridge/internal/plan"
 	"drawbridge/internal/preflight"
@@ -42,8 +43,7 @@ type Facts struct {
 	Leases []Lease
 	// Clients are the DHCP clients that run, by the link that they see to.
 	Clients   map[string][]string
-	Processes []preflight.Process
-	States    []preflight.State
+	Processes []manager.Process
 	Firewall  preflight.Firewall
 	// Offloads of taps: true for one that is given packets without a checksum.
 	Offloads   map[string]bool
