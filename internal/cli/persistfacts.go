@@ -11,10 +11,10 @@ import (
 	"strings"
 
 	"drawbridge/internal/keeper"
+	"drawbridge/internal/manager"
 	"drawbridge/internal/model"
 	"drawbridge/internal/persist"
 	"drawbridge/internal/plan"
-	"drawbridge/internal/preflight"
 	"drawbridge/internal/spec"
 )
 
@@ -76,30 +76,23 @@ func (s *session) knownLeases(own plan.Owned) []persist.Lease {
 
 // managerFor is the manager that was asked for, or the one that has the uplinks.
 func (s *session) managerFor(name string, ns *model.Namespace, w *persist.Wish) (persist.Manager, error) {
-	var uplinks []string
-	for _, b := range w.Bridges {
-		if b.Uplink != "" {
-			uplinks = append(uplinks, b.Uplink)
-		}
-	}
-	system := preflight.System{Root: os.DirFS("/")}
-	var states []preflight.State
-	err := s.kernel.Inside(func() error {
-		states = system.StatesOf(ns, uplinks, system.ProcessesHere())
-		return nil
-	})
-	if err != nil {
-		return persist.Manager{}, err
-	}
+	var all []model.Manager
 	for i := range w.Bridges {
-		for _, st := range states {
-			if st.Link == w.Bridges[i].Uplink {
-				w.Bridges[i].OwnerFile = st.File
+		l := ns.Link(w.Bridges[i].Uplink)
+		if l == nil {
+			continue
+		}
+		for _, m := range l.Managers {
+			if m.Client {
+				continue // it has an address, and nothing of a bridge
 			}
+			all = append(all, m)
+			w.Bridges[i].OwnerFile = m.File
 		}
 	}
+	var err error
 	if name == "" {
-		if name, err = managerOf(states); err != nil {
+		if name, err = managerOf(all); err != nil {
 			return persist.Manager{}, err
 		}
 	}
@@ -111,15 +104,15 @@ func (s *session) managerFor(name string, ns *model.Namespace, w *persist.Wish) 
 }
 
 // managerOf is the name that internal/persist knows a manager by.
-func managerOf(states []preflight.State) (string, error) {
+func managerOf(all []model.Manager) (string, error) {
 	var names []string
-	for _, st := range states {
-		name := map[string]string{"systemd-networkd": persist.Networkd, "ifupdown": persist.Ifupdown, "ifupdown2": persist.Ifupdown2}[st.Manager]
+	for _, m := range all {
+		name := map[string]string{manager.Networkd: persist.Networkd, manager.Ifupdown: persist.Ifupdown, manager.Ifupdown2: persist.Ifupdown2}[m.Name]
 		switch {
-		case st.Writer == "netplan", st.Writer == "cloud-init" && name == persist.Networkd:
+		case m.Writer == "netplan", m.Writer == "cloud-init" && name == persist.Networkd:
 			name = persist.Netplan
 		case name == "":
-			name = st.Manager
+			name = m.Name
 		}
 		if !slices.Contains(names, name) {
 			names = append(names, name)

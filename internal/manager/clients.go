@@ -14,20 +14,22 @@ type program struct {
 	name string
 	// all: it sees to every link unless it is told otherwise.
 	all bool
+	// client: it is a DHCP client, and nothing more.
+	client bool
 	// sockets are where it can be spoken to, below the root; %s is the link.
 	sockets []string
 }
 
 // programs by the names of their processes, cut to 15 bytes.
 var programs = map[string]program{
-	"dhclient":      {name: "dhclient", sockets: []string{"run/dhclient.%s.pid", "run/dhclient-%s.pid"}},
-	"udhcpc":        {name: "udhcpc", sockets: []string{"run/udhcpc.%s.pid"}},
-	"dhcpcd":        {name: "dhcpcd", sockets: []string{"run/dhcpcd/%s.sock", "run/dhcpcd/%s.pid", "run/dhcpcd/sock", "run/dhcpcd.sock"}},
+	"dhclient":      {name: "dhclient", client: true, sockets: []string{"run/dhclient.%s.pid", "run/dhclient-%s.pid"}},
+	"udhcpc":        {name: "udhcpc", client: true, sockets: []string{"run/udhcpc.%s.pid"}},
+	"dhcpcd":        {name: "dhcpcd", client: true, sockets: []string{"run/dhcpcd/%s.sock", "run/dhcpcd/%s.pid", "run/dhcpcd/sock", "run/dhcpcd.sock"}},
 	"connmand":      {name: "ConnMan", all: true},
 	"wickedd":       {name: "wicked", all: true},
 	"netifd":        {name: "netifd", all: true},
-	"dhcpcanon":     {name: "dhcpcanon"},
-	"pump":          {name: "pump"},
+	"dhcpcanon":     {name: "dhcpcanon", client: true},
+	"pump":          {name: "pump", client: true},
 	"ifplugd":       {name: "ifplugd"},
 	"netplugd":      {name: "netplugd", all: true},
 	"wicd":          {name: "Wicd", all: true},
@@ -42,7 +44,7 @@ func (s System) clients(l model.Link, processes []Process) (out []model.Manager)
 		if !ok || !s.serves(p, known, l) {
 			continue
 		}
-		m := model.Manager{Name: known.name, How: model.ByProcess, PID: p.PID, Acts: true}
+		m := model.Manager{Name: known.name, How: model.ByProcess, PID: p.PID, Acts: true, Client: known.client}
 		for _, socket := range known.sockets {
 			if file := strings.ReplaceAll(socket, "%s", l.Name); s.exists(file) {
 				m.File = "/" + file
@@ -135,7 +137,7 @@ func (s System) strangers(ctx context.Context, ns *model.Namespace, processes []
 			continue
 		}
 		if slices.ContainsFunc(processes, func(p Process) bool { return p.PID == h.PID }) {
-			out[link] = model.Manager{Name: h.Command, How: model.ByProcess, PID: h.PID, Acts: true}
+			out[link] = model.Manager{Name: h.Command, How: model.ByProcess, PID: h.PID, Acts: true, Client: true}
 		}
 	}
 	return out

@@ -29,6 +29,8 @@ type Manager struct {
 	WriterFile string `json:"writer_file,omitempty"`
 	// Acts: it may do something to the link by itself, without being told again.
 	Acts bool `json:"acts,omitempty"`
+	// Client: it is a DHCP client, and sees to an address alone.
+	Client bool `json:"client,omitempty"`
 	// WouldDo tells in words what it would do to a link whose place has changed.
 	WouldDo string `json:"would_do,omitempty"`
 	// Silent tells why it could not be asked, "" where it answered or has nothing to ask.
