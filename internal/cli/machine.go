@@ -201,14 +201,14 @@ func newMachineGuestCommand() *cobra.Command {
 }
 
 func newMachineInitCommand() *cobra.Command {
-	var readOnly string
+	var i procs.Init
 	cmd := &cobra.Command{
-		Use:    procs.InitCommand + " [--read-only DIR] -- COMMAND...",
+		Use:    procs.InitCommand + " [--read-only DIR] [--id NUMBER]... -- COMMAND...",
 		Short:  "Be process 1 of a VMM's PID namespace (drawbridge's own)",
 		Hidden: true,
 		Args:   cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, argv []string) error {
-			code, err := procs.RunInit(readOnly, argv)
+			code, err := procs.RunInit(i, argv)
 			if err != nil {
 				return err
 			}
@@ -216,6 +216,8 @@ func newMachineInitCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&readOnly, "read-only", "", "let nothing below write to `DIR`")
+	cmd.Flags().StringVar(&i.ReadOnly, "read-only", "", "let nothing below write to `DIR`")
+	cmd.Flags().IntSliceVar(&i.IDs, "id", nil, "the `number` of the user whom it runs as, then its group's and further groups'")
+	cmd.Flags().IntVar(&i.Files, "files", 3, "`how many` descriptors the command has")
 	return cmd
 }

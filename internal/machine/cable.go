@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/kernel"
+	"drawbridge/internal/machine/procs"
 	"drawbridge/internal/machine/uml"
 	"drawbridge/internal/model"
 )
@@ -30,7 +31,8 @@ func transport(vmm string, nic model.NICConfig) string {
 
 // prepareCable makes sure, before a VMM is told to use it, that the host's end of a
 // cable is there and can be used: a VMM says little or nothing when it is not.
-func prepareCable(ctx context.Context, k *kernel.Kernel, vmm string, nic model.NICConfig) error {
+func prepareCable(ctx context.Context, k *kernel.Kernel, m model.MachineConfig, nic model.NICConfig) error {
+	vmm := m.VMM
 	kind := transport(vmm, nic)
 	if vmm == vmmQEMU && kind != model.TransportTap {
 		return fmt.Errorf("NIC %s: %w: a QEMU is cabled with a tap, not a %s", nic.Name, model.ErrInvalid, kind)
@@ -45,7 +47,11 @@ func prepareCable(ctx context.Context, k *kernel.Kernel, vmm string, nic model.N
 	if kind == model.TransportVeth {
 		return prepareVeth(ctx, k, vmm, &ns, nic)
 	}
-	return checkTap(k, ns.Link(nic.Link), nic.Link, vmm)
+	l := ns.Link(nic.Link)
+	if err := checkTap(k, l, nic.Link, vmm); err != nil || vmm != vmmUML {
+		return err
+	}
+	return checkOwner(l, m)
 }
 
 func prepareVeth(ctx context.Context, k *kernel.Kernel, vmm string, ns *model.Namespace, nic model.NICConfig) error {
@@ -116,6 +122,23 @@ func checkTap(k *kernel.Kernel, l *model.Link, name, vmm string) error {
 	default:
 		return fmt.Errorf("tap %s: %w", name, err)
 	}
+}
+
+// checkOwner makes sure that a UML can open a tap, which it does itself and as its user.
+func checkOwner(l *model.Link, m model.MachineConfig) error {
+	who, err := procs.UserOf(m.Owner)
+	switch {
+	case err != nil:
+		return err
+	case who.Credential == nil:
+		return nil
+	case !who.Has(l.Tap.Owner, l.Tap.Group):
+		return fmt.Errorf("tap %s: %w: %s, and the machine runs as %s", l.Name, model.ErrDenied, ownedBy(l.Tap), who.Name)
+	}
+	if err := who.CanAccess(tunDevice, unix.R_OK|unix.W_OK); err != nil {
+		return fmt.Errorf("%s: %w: %w: the machine runs as %s (hint: its mode must let this user in: 0666 is usual, and safe)", tunDevice, model.ErrDenied, err, who.Name)
+	}
+	return nil
 }
 
 func heldBy(k *kernel.Kernel, name string) string {

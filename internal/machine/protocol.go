@@ -91,7 +91,7 @@ func sweep(dir string) error {
 
 // sweepVMM removes what its VMM had: another may be started in its place.
 func sweepVMM(dir string) error {
-	return errors.Join(uml.Sweep(dir), remove(dir, "uml", "initrd", "seed.iso", "mc", "void"))
+	return errors.Join(uml.Sweep(dir), remove(dir, "uml", "initrd", "seed.iso", "void"))
 }
 
 func remove(dir string, names ...string) error {

@@ -192,7 +192,7 @@ func (s *shim) keep(nic model.NICConfig) error {
 }
 
 func (s *shim) plug(ctx context.Context, nic model.NICConfig) error {
-	name, vmm := s.config.Machine.Name, s.config.Machine.VMM
+	name := s.config.Machine.Name
 	have := s.nic(nic.Name)
 	switch {
 	case nic.Link == "":
@@ -208,7 +208,7 @@ func (s *shim) plug(ctx context.Context, nic model.NICConfig) error {
 	if nic.MAC == "" {
 		nic.MAC = defaultMAC(name, nic.Name)
 	}
-	if err := prepareCable(ctx, s.kernel, vmm, nic); err != nil {
+	if err := prepareCable(ctx, s.kernel, s.config.Machine, nic); err != nil {
 		return err
 	}
 	if err := s.vm.Plug(ctx, nic); err != nil {

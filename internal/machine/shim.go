@@ -157,7 +157,7 @@ func (s *shim) startVM(ctx context.Context) error {
 		if nic.Link == "" {
 			continue
 		}
-		if err := prepareCable(ctx, s.kernel, m.VMM, nic); err != nil {
+		if err := prepareCable(ctx, s.kernel, m, nic); err != nil {
 			return err
 		}
 	}

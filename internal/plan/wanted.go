@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
@@ -126,6 +127,13 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 	if mc.Restart == spec.RestartNo {
 		mc.Restart = ""
 	}
+	user := ""
+	if m.VMM == spec.UML {
+		// It opens its taps itself, as one user: whoever owns one owns all of them.
+		if i := slices.IndexFunc(m.NICs, func(n spec.NIC) bool { return n.Owner != "" }); i >= 0 {
+			user = m.NICs[i].Owner
+		}
+	}
 	for _, n := range m.NICs {
 		c := wantedCable{link: n.Tap, bridge: bridgeOf[n.Network], host: n.Host, machine: m.Name, transport: model.TransportTap}
 		if b.noTap(n.Tap) || m.VMM == spec.NamespaceKind {
@@ -135,10 +143,10 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 			b.refuse(m.Name, "a QEMU needs the tap "+n.Tap+", which is not there and cannot be made", "as root: drawbridge tap add, with --owner; or vmm: uml, which does with a veth")
 		}
 		if c.transport == model.TransportTap {
-			c.owner, c.ownerName = b.user(n.Owner)
+			c.owner, c.ownerName = b.user(cmp.Or(n.Owner, user))
 			c.multiQueue = mc.CPUs > 1
 		}
-		if m.VMM == spec.QEMU && c.owner != nil {
+		if m.VMM != spec.NamespaceKind && c.owner != nil {
 			mc.Owner = c.owner
 		}
 		nic := model.NICConfig{Name: n.Name, MAC: n.MAC, DHCP: n.DHCP, Addresses: n.Addresses, Gateway: n.Gateway}

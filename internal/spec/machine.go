@@ -70,7 +70,10 @@ func (b *builder) oneMachine(name string, e entry) Machine {
 		m.NICs = append(m.NICs, b.nic(m, nic))
 	}
 	if m.VMM == QEMU {
-		b.qemuNICs(m, e)
+		b.qemuNICs(e)
+	}
+	if m.VMM != NamespaceKind {
+		b.oneOwner(m, e)
 	}
 	return m
 }

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -89,17 +90,24 @@ func (b *builder) seed(m *Machine, e entry) {
 }
 
 // qemuNICs checks what a QEMU's NICs must have in common.
-func (b *builder) qemuNICs(m Machine, e entry) {
+func (b *builder) qemuNICs(e entry) {
 	entries := e.fields["nics"].entries
 	if len(entries) > maxQEMUNICs {
 		b.errorf(entries[maxQEMUNICs].at, CodeUnfit, "make it two machines", "a QEMU takes %d NICs", maxQEMUNICs)
 	}
+}
+
+// oneOwner checks that a VMM, which is a process of one user, can have all of its taps.
+func (b *builder) oneOwner(m Machine, e entry) {
 	owner := ""
-	for _, nic := range m.NICs {
+	for i, nic := range m.NICs {
+		if e.fields["nics"].entries[i].fields["owner"].bad {
+			continue
+		}
 		if nic.Owner != "" && owner != "" && nic.Owner != owner {
 			b.errorf(at{nic.Pos, e.path + ".nics." + nic.Name}, CodeConflict, "give all its NICs one owner", "a machine runs as one user: %s and %s cannot both own its taps", owner, nic.Owner)
 			return
 		}
-		owner = nic.Owner
+		owner = cmp.Or(nic.Owner, owner)
 	}
 }

@@ -136,7 +136,7 @@ var nicObject = object{
 		{name: "tap", kind: kindLink, def: "made of the machine's and the NIC's name: web-eth1", instead: []string{"dev", "device", "ifname"},
 			doc: "The name of the tap.", examples: []string{"tap0"}},
 		{name: "owner", kind: kindUser, instead: []string{"user", "uid"},
-			doc: "The user, by name or number, who may open the tap. A machine of vmm: qemu runs as this user.", examples: []string{"alice", "1000"}},
+			doc: "The user, by name or number, who may open the tap. A UML or QEMU that root starts runs as this user: one for all NICs of a machine.", examples: []string{"alice", "1000"}},
 		{name: "mac", kind: kindMAC, def: "chosen: stable and unique", instead: []string{"hwaddr", "hwaddress", "macaddress", "lladdr"},
 			doc: "The NIC's hardware address.", examples: []string{`"02:11:22:33:44:55"`}},
 		{name: "address", kind: kindPrefixes, def: "dhcp on a bridged network, else none", instead: []string{"addresses", "ip", "ipv4", "ipv6", "inet"},

@@ -100,7 +100,7 @@ func (vm *VM) start(self string, config []byte) error {
 		cmd.Env = append(os.Environ(), guest.OwnNamespaces+"=um")
 		return cmd
 	}
-	vm.cmd, _, err = procs.Start(build, flags, 0, true)
+	vm.cmd, _, err = procs.Start(build, flags, 0, procs.User{}, true)
 	if err != nil {
 		err = fmt.Errorf("network namespace of its own: %w: %w (hint: run as root, or where unprivileged user namespaces are allowed)", model.ErrDenied, err)
 		return errors.Join(err, console.Close(), line.Close(), tell.Close())

@@ -18,45 +18,89 @@ import (
 // InitCommand is the hidden command of the executable that runs [RunInit].
 const InitCommand = "machine-init"
 
-// InitArguments are those of the executable that runs [RunInit] with a command.
-func InitArguments(readOnly string, argv []string) []string {
-	args := []string{InitCommand}
-	if readOnly != "" {
-		args = append(args, "--read-only", readOnly)
+// Init is what [RunInit] does for its command.
+type Init struct {
+	ReadOnly string // a folder that the command shall not write to, "" for none
+	IDs      []int  // whom it runs as: user, group, further groups; none for this process's user
+	Files    int    // how many descriptors it has, from 0 on
+}
+
+// Arguments are those of the executable that runs [RunInit] with a command.
+func (i Init) Arguments(argv []string) []string {
+	args := []string{InitCommand, "--files", strconv.Itoa(i.Files)}
+	if i.ReadOnly != "" {
+		args = append(args, "--read-only", i.ReadOnly)
+	}
+	for _, id := range i.IDs {
+		args = append(args, "--id", strconv.Itoa(id))
 	}
 	return append(append(args, "--"), argv...)
 }
 
-// RunInit is process 1 of a PID namespace: it keeps the folder readOnly, unless that is
-// "", from being written to by anything below it, runs a command, reaps what that leaves,
+// IDs are the user's, for [Init].
+func (u User) IDs() []int {
+	if u.Credential == nil {
+		return nil
+	}
+	ids := []int{int(u.Credential.Uid), int(u.Credential.Gid)}
+	for _, g := range u.Credential.Groups {
+		ids = append(ids, int(g))
+	}
+	return ids
+}
+
+func (i Init) credential() (*syscall.Credential, error) {
+	switch len(i.IDs) {
+	case 0:
+		return nil, nil //nolint:nilnil // nobody else
+	case 1:
+		return nil, errors.New("a user without a group")
+	}
+	c := &syscall.Credential{Uid: uint32(i.IDs[0]), Gid: uint32(i.IDs[1])}
+	for _, g := range i.IDs[2:] {
+		c.Groups = append(c.Groups, uint32(g))
+	}
+	return c, nil
+}
+
+// RunInit is process 1 of a PID namespace: it keeps a folder from being written to by
+// anything below it, runs a command as the user that it is told, reaps what that leaves,
 // and ends with it, and everything in the namespace ends with process 1.
 //
 // A UML cannot be process 1 itself: when its kernel panics it sends itself SIGABRT
 // until it dies (uml_abort), and that signal does not reach a process 1 from inside
 // its namespace (pid_namespaces(7)), so that it spins for ever.
-func RunInit(readOnly string, argv []string) (code int, err error) {
+func RunInit(i Init, argv []string) (code int, err error) {
 	if len(argv) == 0 {
 		return 1, errors.New("no command to run")
 	}
-	if readOnly != "" {
-		if err := seal(readOnly); err != nil {
-			return 1, fmt.Errorf("%s cannot be made read-only for the machine: %w", readOnly, err)
+	credential, err := i.credential()
+	if err != nil {
+		return 1, err
+	}
+	if i.ReadOnly != "" {
+		if err := seal(i.ReadOnly); err != nil {
+			return 1, fmt.Errorf("%s cannot be made read-only for the machine: %w", i.ReadOnly, err)
 		}
 	}
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
 		return 1, err
 	}
+	files := make([]uintptr, i.Files)
+	for fd := range files {
+		files[fd] = uintptr(fd)
+	}
 	// A group of its own: a UML that panics sends SIGTERM to its whole group.
 	child, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{
 		Env:   os.Environ(),
-		Files: []uintptr{0, 1, 2, 3},
-		Sys:   &syscall.SysProcAttr{Setpgid: true},
+		Files: files,
+		Sys:   &syscall.SysProcAttr{Setpgid: true, Credential: credential},
 	})
 	if err != nil {
 		return 1, fmt.Errorf("%s: %w", path, err)
 	}
-	for fd := range 4 {
+	for fd := range files {
 		_ = unix.Close(fd) // whoever reads the other ends shall see the child's end
 	}
 	for {

@@ -28,9 +28,15 @@ import (
 // these are not permitted a user namespace is made for them, in which the user is
 // inside. Where that is not permitted either and must is false, it starts without any.
 // It returns the flags that it got.
-func Start(build func(flags uintptr) *exec.Cmd, flags uintptr, inside int, must bool) (*exec.Cmd, uintptr, error) {
+//
+// who is whom a command without namespaces runs as; in namespaces the command is an init,
+// which needs this user's rights and gives them up itself ([Init]).
+func Start(build func(flags uintptr) *exec.Cmd, flags uintptr, inside int, who User, must bool) (*exec.Cmd, uintptr, error) {
 	flags |= unix.CLONE_NEWPID
-	tries := []uintptr{flags, flags | unix.CLONE_NEWUSER}
+	tries := []uintptr{flags}
+	if who.Credential == nil { // nobody else is known in a user namespace of one user
+		tries = append(tries, flags|unix.CLONE_NEWUSER)
+	}
 	if !must {
 		tries = append(tries, 0)
 	}
@@ -38,6 +44,9 @@ func Start(build func(flags uintptr) *exec.Cmd, flags uintptr, inside int, must 
 	for _, f := range tries {
 		cmd := build(f)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: f}
+		if f == 0 {
+			cmd.SysProcAttr.Credential = who.Credential
+		}
 		if f&unix.CLONE_NEWUSER != 0 {
 			cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: inside, HostID: os.Geteuid(), Size: 1}}
 			cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: inside, HostID: os.Getegid(), Size: 1}}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"drawbridge/internal/machine/procs"
 	"drawbridge/internal/model"
 )
 
@@ -111,7 +112,7 @@ func withoutKVM(m model.MachineConfig) string {
 	if err != nil {
 		return err.Error()
 	}
-	who, err := userOf(m)
+	who, err := procs.UserOf(m.Owner)
 	if err != nil {
 		return err.Error()
 	}
@@ -120,7 +121,7 @@ func withoutKVM(m model.MachineConfig) string {
 		return err.Error()
 	}
 	var why string
-	if err := who.do(func() error {
+	if err := who.Do(func() error {
 		why = noKVM(p, "/dev/kvm", string(cpuinfo))
 		return nil
 	}); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"drawbridge/internal/machine/procs"
 	"drawbridge/internal/model"
 )
 
@@ -60,7 +61,7 @@ func readImage(r io.ReaderAt) (image, error) {
 }
 
 // openImage checks that a user may use the image at path, and reads its header.
-func openImage(path string, who runAs, write bool) (image, error) {
+func openImage(path string, who procs.User, write bool) (image, error) {
 	st, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -72,12 +73,12 @@ func openImage(path string, who runAs, write bool) (image, error) {
 	case st.Mode().IsRegular() && st.Size() == 0:
 		return image{}, fmt.Errorf("image %s: %w: it is empty", path, model.ErrInvalid)
 	}
-	if err := who.canRead(path); err != nil {
-		return image{}, fmt.Errorf("image %s: %w: %s, as whom the machine runs, may not read it: %w", path, model.ErrDenied, who.name, err)
+	if err := who.CanRead(path); err != nil {
+		return image{}, fmt.Errorf("image %s: %w: %s, as whom the machine runs, may not read it: %w", path, model.ErrDenied, who.Name, err)
 	}
 	if write {
-		if err := who.canWrite(path); err != nil {
-			return image{}, fmt.Errorf("image %s: %w: %s, as whom the machine runs, may not write it: %w (hint: writes: discard, or keep, leaves the image as it is)", path, model.ErrDenied, who.name, err)
+		if err := who.CanWrite(path); err != nil {
+			return image{}, fmt.Errorf("image %s: %w: %s, as whom the machine runs, may not write it: %w (hint: writes: discard, or keep, leaves the image as it is)", path, model.ErrDenied, who.Name, err)
 		}
 	}
 	if err := notInUse(path, write); err != nil {
@@ -174,7 +175,7 @@ type overlay struct {
 
 // rootDisk checks the machine's image, and tells the disk that it becomes. kept is the
 // folder of the overlays that are kept.
-func rootDisk(m model.MachineConfig, kept string, who runAs) (d disk, over overlay, err error) {
+func rootDisk(m model.MachineConfig, kept string, who procs.User) (d disk, over overlay, err error) {
 	img, err := openImage(m.Root, who, m.Writes == writesThrough)
 	if err != nil {
 		return d, over, err
@@ -207,7 +208,7 @@ func (o overlay) check() (missing bool, err error) {
 		}
 		return true, nil
 	}
-	img, err := openImage(o.path, runAs{name: "this user"}, true)
+	img, err := openImage(o.path, procs.User{Name: "this user"}, true)
 	if err != nil {
 		return false, err
 	}
@@ -218,7 +219,7 @@ func (o overlay) check() (missing bool, err error) {
 }
 
 // make makes the overlay, and gives it to who writes it.
-func (o overlay) make(ctx context.Context, who runAs) error {
+func (o overlay) make(ctx context.Context, who procs.User) error {
 	if err := os.MkdirAll(filepath.Dir(o.path), 0o700); err != nil {
 		return fmt.Errorf("overlay: %w", err)
 	}
@@ -226,8 +227,8 @@ func (o overlay) make(ctx context.Context, who runAs) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("overlay %s: %w: %s", o.path, err, strings.TrimSpace(string(out)))
 	}
-	if who.credential == nil {
+	if who.Credential == nil {
 		return nil
 	}
-	return os.Chown(o.path, int(who.credential.Uid), int(who.credential.Gid))
+	return os.Chown(o.path, int(who.Credential.Uid), int(who.Credential.Gid))
 }

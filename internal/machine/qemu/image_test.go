@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"drawbridge/internal/machine/procs"
 	"drawbridge/internal/model"
 )
 
@@ -100,7 +101,7 @@ func TestRootDisk(t *testing.T) {
 		{"a folder", "db", dir, "discard", disk{}, model.ErrInvalid, "folder"},
 		{"an empty file", "db", write("empty.img", nil), "discard", disk{}, model.ErrInvalid, "empty"},
 	} {
-		d, _, err := rootDisk(model.MachineConfig{Name: c.name, Root: c.root, Writes: c.writes}, kept, runAs{name: "this user"})
+		d, _, err := rootDisk(model.MachineConfig{Name: c.name, Root: c.root, Writes: c.writes}, kept, procs.User{Name: "this user"})
 		switch {
 		case c.kind == nil && (err != nil || d != c.want):
 			t.Errorf("%s: %+v, %v", c.what, d, err)

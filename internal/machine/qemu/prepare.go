@@ -39,7 +39,7 @@ type prepared struct {
 	platform platform
 	program  program
 	kvm      bool
-	who      runAs
+	who      procs.User
 	kernel   guestKernel // for the embedded guest
 	firmware string
 	root     disk
@@ -83,7 +83,7 @@ func prepare(ctx context.Context, m model.MachineConfig, kept string) (prepared,
 	if p.platform, err = platformOf(m.Arch); err != nil {
 		return p, err
 	}
-	if p.who, err = userOf(m); err != nil {
+	if p.who, err = procs.UserOf(m.Owner); err != nil {
 		return p, err
 	}
 	p.program, err = findProgram(ctx, p.platform)
@@ -110,8 +110,8 @@ func (p *prepared) guestKernel(m model.MachineConfig) (guestKernel, error) {
 	if err != nil {
 		return k, err
 	}
-	if err := p.who.canRead(k.path); err != nil {
-		return k, fmt.Errorf("kernel %s: %w: %s, as whom the machine runs, may not read it: %w", k.path, model.ErrDenied, p.who.name, err)
+	if err := p.who.CanRead(k.path); err != nil {
+		return k, fmt.Errorf("kernel %s: %w: %s, as whom the machine runs, may not read it: %w", k.path, model.ErrDenied, p.who.Name, err)
 	}
 	return k, nil
 }
@@ -129,7 +129,7 @@ func (p *prepared) image(m model.MachineConfig, kept string) error {
 		errs = append(errs, err)
 	}
 	if p.platform.firmware != nil {
-		i := slices.IndexFunc(p.platform.firmware, func(path string) bool { return p.who.canRead(path) == nil })
+		i := slices.IndexFunc(p.platform.firmware, func(path string) bool { return p.who.CanRead(path) == nil })
 		if i < 0 {
 			errs = append(errs, fmt.Errorf("no firmware that starts a disk on %s: %w: none of %s (hint: `apt install --no-install-recommends qemu-efi-aarch64`)",
 				p.platform.arch, model.ErrNotFound, strings.Join(p.platform.firmware, ", ")))

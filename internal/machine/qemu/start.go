@@ -180,7 +180,7 @@ func (s *starter) file(name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.who.own(f); err != nil {
+	if err := s.who.Own(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil

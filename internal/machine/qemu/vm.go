@@ -23,7 +23,7 @@ type VM struct {
 	host    *kernel.Kernel // the namespace of its taps
 	kvm     bool
 	cpus    int
-	who     runAs
+	who     procs.User
 	cmd     *exec.Cmd
 	console *os.File
 	agent   *os.File // nil where the guest is not ours
@@ -75,7 +75,7 @@ func (vm *VM) start(path string, args []string, files []*os.File, console *os.Fi
 	vm.cmd.ExtraFiles = files
 	// The signal is the thread's: see Start. It outlives the change of the user, which
 	// comes before it.
-	vm.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Credential: vm.who.credential}
+	vm.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Credential: vm.who.Credential}
 	if err := vm.cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", path, err)
 	}

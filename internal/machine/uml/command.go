@@ -25,13 +25,19 @@ func leastMemory(initrd int64) int64 {
 	return (kernelMemory + 2*initrd + step - 1) / step * step
 }
 
+// What a UML is given open, beside its console.
+const (
+	agentFD   = 3
+	overlayFD = 4 // its overlay, see [root.given]
+)
+
 // Relative to the machine's folder, UML's working directory.
 const (
 	umlDir       = "uml"
 	umid         = "vm"
 	initrdFile   = "initrd"
 	socketPath   = umlDir + "/" + umid + "/mconsole"
-	mconsolePath = "mc"
+	mconsolePath = umlDir + "/mc"
 )
 
 // modulesRoot is where Debian's user-mode-linux has its modules, one folder a release.

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"drawbridge/internal/model"
 )
@@ -170,6 +173,56 @@ type cow struct {
 	mtime   uint32 // of the image, when the overlay was made
 	size    uint64 // of the image
 	backing string
+}
+
+const (
+	cowPath   = 4096                                             // bytes of the image's path
+	cowHeader = 4 + 4 + 4 + 8 + 4 + 4 + 4 + cowPath              // packed
+	cowAlign  = 4096                                             // of the bitmap and of the data
+	cowBitmap = (cowHeader + cowAlign - 1) / cowAlign * cowAlign // where it begins
+)
+
+// makeCOW makes an empty overlay of an image as a UML does (init_cow_file), unless it is
+// there: a header, a bitmap of the sectors that are in it, and room for all of them, none
+// of which takes any of the disk.
+func makeCOW(path, image string) error {
+	st, err := os.Stat(image)
+	if err != nil {
+		return err
+	}
+	if image, err = filepath.Abs(image); err != nil {
+		return err
+	}
+	if len(image) >= cowPath {
+		return fmt.Errorf("%w: a path of %d bytes", model.ErrInvalid, len(image))
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	size := uint64(st.Size())
+	b := append(make([]byte, 0, cowHeader), cowMagic...)
+	for _, v := range []uint32{3, uint32(st.ModTime().Unix())} {
+		b = binary.BigEndian.AppendUint32(b, v)
+	}
+	b = binary.BigEndian.AppendUint64(b, size)
+	for _, v := range []uint32{sector, cowAlign, 0} { // 0: a bitmap
+		b = binary.BigEndian.AppendUint32(b, v)
+	}
+	b = append(append(b, image...), make([]byte, cowPath-len(image))...)
+	data := cowBitmap + (size+sector-1)/(8*sector)
+	data = (data + cowAlign - 1) / cowAlign * cowAlign
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Truncate(int64(data + size))
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
 }
 
 // readCOW reads an overlay's header.

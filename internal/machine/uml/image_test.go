@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"drawbridge/internal/model"
 )
@@ -76,6 +80,34 @@ func FuzzInspect(f *testing.F) {
 		_, _ = inspect(bytes.NewReader(b), int64(len(b)))
 		_, _ = readCOW(bytes.NewReader(b))
 	})
+}
+
+// TestMakeCOW: what is made is read as what a UML makes, takes no room, and is left alone
+// where it is there.
+func TestMakeCOW(t *testing.T) {
+	dir := t.TempDir()
+	image, path := filepath.Join(dir, "image"), filepath.Join(dir, "cow")
+	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 20<<20), os.Chtimes(image, time.Time{}, time.Unix(1234567890, 0))); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := makeCOW(path, image); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	got, err := readCOW(f)
+	if want := (cow{3, 1234567890, 20 << 20, image}); err != nil || got != want {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	// 8192 for the header, 5120 for the bitmap of 40960 sectors, and both in pages.
+	if st, err := f.Stat(); err != nil || st.Size() != 8192+8192+20<<20 || st.Sys().(*syscall.Stat_t).Blocks*512 > 64<<10 {
+		t.Errorf("its size: %+v, %v", st, err)
+	}
 }
 
 func TestReadCOW(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"drawbridge/internal/machine/procs"
 	"drawbridge/internal/model"
 )
 
@@ -27,12 +28,27 @@ const (
 type mconsole struct {
 	socket string // the UML's socket
 	own    string // the path to bind our end to: the UML answers there
+	// who the UML runs as, and with whose rights it is spoken to: what lies in its folder
+	// is its user's to replace, by a link to another's socket, too.
+	who procs.User
 }
 
 // errMconsole is the UML's own refusal.
 type errMconsole struct{ command, words string }
 
 func (e *errMconsole) Error() string { return fmt.Sprintf("mconsole %s: %s", e.command, e.words) }
+
+// dial binds our end and connects it. Permissions are asked at that time only.
+func (m mconsole) dial() (c *net.UnixConn, err error) {
+	err = m.who.Do(func() error {
+		if err := os.Remove(m.own); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		c, err = net.DialUnix("unixgram", &net.UnixAddr{Name: m.own, Net: "unixgram"}, &net.UnixAddr{Name: m.socket, Net: "unixgram"})
+		return err
+	})
+	return c, err
+}
 
 // do sends a command: version, cad, halt, config DEV=..., remove DEV, proc FILE, log TEXT.
 func (m mconsole) do(ctx context.Context, command string) (string, error) {
@@ -41,10 +57,7 @@ func (m mconsole) do(ctx context.Context, command string) (string, error) {
 		return "", err
 	}
 	word, _, _ := strings.Cut(command, " ")
-	if err := os.Remove(m.own); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("mconsole: %w", err)
-	}
-	c, err := net.DialUnix("unixgram", &net.UnixAddr{Name: m.own, Net: "unixgram"}, &net.UnixAddr{Name: m.socket, Net: "unixgram"})
+	c, err := m.dial()
 	if err != nil {
 		return "", fmt.Errorf("mconsole %s: %w", word, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/machine/guest"
+	"drawbridge/internal/machine/procs"
 	"drawbridge/internal/model"
 )
 
@@ -36,6 +37,7 @@ const (
 	voidDir = "void"
 )
 
+
 // root is what a guest runs from, as it was found.
 type root struct {
 	embedded bool
@@ -44,14 +46,15 @@ type root struct {
 	disk     image
 	overlay  string // the COW file over it, "" for none
 	writes   string
+	who      procs.User // whom the machine runs as
 }
 
 // checkRoot looks at what a machine is to run from, and changes nothing. kept is the
 // folder of the overlays that are kept.
-func checkRoot(m model.MachineConfig, kept string) (root, error) {
-	r := root{writes: m.Writes}
+func checkRoot(m model.MachineConfig, kept string, who procs.User) (root, error) {
+	r := root{writes: m.Writes, who: who}
 	if m.Root == "" || m.Root == rootEmbedded {
-		return root{embedded: true}, nil
+		return root{embedded: true, who: who}, nil
 	}
 	var err error
 	if dir, isFolder := strings.CutPrefix(m.Root, hostfsPrefix); isFolder {
@@ -83,8 +86,11 @@ func (r *root) checkFolder() error {
 		return fmt.Errorf("%w: the machine's own memory and sockets lie below it, and cannot be read-only (hint: mount --bind / /mnt, and root: hostfs:/mnt)", model.ErrInvalid)
 	case strings.Contains(r.folder, ","):
 		return fmt.Errorf("%w: a comma in the path, which User-Mode Linux takes for its end", model.ErrInvalid)
-	case r.writes == writesThrough && unix.Access(r.folder, unix.W_OK) != nil:
-		return fmt.Errorf("%w: it may not be written here (hint: writes: none, or discard)", model.ErrDenied)
+	case r.writes == writesThrough && r.who.CanAccess(r.folder, unix.W_OK) != nil:
+		return fmt.Errorf("%w: it may not be written here by %s (hint: writes: none, or discard)", model.ErrDenied, r.who.Name)
+	}
+	if err := r.who.CanAccess(r.folder, unix.R_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("%w: %s, as whom the machine runs, may not read it: %w", model.ErrDenied, r.who.Name, err)
 	}
 	if r.writes == "" {
 		r.writes = writesNone
@@ -117,8 +123,11 @@ func (r *root) checkImage() error {
 		return fmt.Errorf("%w: it is a folder (hint: hostfs:%s)", model.ErrInvalid, r.image)
 	case !st.Mode().IsRegular():
 		return fmt.Errorf("%w: it is no regular file", model.ErrInvalid)
-	case r.writes == writesThrough && unix.Access(r.image, unix.W_OK) != nil:
-		return fmt.Errorf("%w: it is read-only (hint: writes: discard, or keep, leave it as it is)", model.ErrDenied)
+	case r.writes == writesThrough && r.who.CanAccess(r.image, unix.W_OK) != nil:
+		return fmt.Errorf("%w: it is read-only for %s (hint: writes: discard, or keep, leave it as it is)", model.ErrDenied, r.who.Name)
+	}
+	if err := r.who.CanRead(r.image); err != nil {
+		return fmt.Errorf("%w: %s, as whom the machine runs, may not read it: %w", model.ErrDenied, r.who.Name, err)
 	}
 	if r.disk, err = inspect(f, st.Size()); err != nil {
 		return err
@@ -165,11 +174,12 @@ func checkOverlay(path string, image fs.FileInfo) error {
 
 // prepare makes what the root needs, in the machine's folder and beside.
 func (r *root) prepare(name string) error {
-	if err := os.Mkdir(voidDir, 0o500); err != nil {
+	if err := errors.Join(os.Mkdir(voidDir, 0o500), r.who.OwnPath(voidDir)); err != nil {
 		return err
 	}
 	switch {
 	case r.image == "" || r.sealed():
+		return nil
 	case r.writes == writesKeep:
 		if err := os.MkdirAll(filepath.Dir(r.overlay), 0o700); err != nil {
 			return fmt.Errorf("overlay: %w", err)
@@ -184,6 +194,12 @@ func (r *root) prepare(name string) error {
 			return errors.Join(fmt.Errorf("overlay: %w", err), os.Remove(dir))
 		}
 		r.overlay = filepath.Join(dir, "root.cow")
+	}
+	if !r.given() {
+		return nil
+	}
+	if err := errors.Join(makeCOW(r.overlay, r.image), r.who.OwnPath(r.overlay)); err != nil {
+		return fmt.Errorf("overlay: %w", err)
 	}
 	return nil
 }
@@ -227,9 +243,19 @@ func (r *root) arguments(name string) []string {
 	case r.writes == writesThrough:
 		return append(args, "ubd0d="+r.image)
 	default:
-		return append(args, "ubd0="+r.overlay+","+r.image)
+		overlay := r.overlay
+		if r.given() {
+			overlay = fmt.Sprintf("/proc/self/fd/%d", overlayFD)
+		}
+		return append(args, "ubd0="+overlay+","+r.image)
 	}
 }
+
+// given tells whether the machine is given its overlay open: where it runs as another
+// user, who cannot go to where overlays are. A UML that makes one itself goes to the image's
+// folder meanwhile and back to its own by name (absolutize, arch/um/drivers/cow_user.c),
+// which that user cannot either: so it finds one that is made already.
+func (r *root) given() bool { return r.who.Credential != nil && r.overlay != "" }
 
 // guest is what the guest is told; init is the program that becomes its process 1, ""
 // for the usual ones.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"drawbridge/internal/machine/procs"
 	"drawbridge/internal/model"
 )
 
@@ -77,13 +78,13 @@ func TestParseConfig(t *testing.T) {
 
 func TestMemoryDir(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	if dir, err := memoryDir(1 << 20); err != nil || dir != os.Getenv("TMPDIR") {
+	if dir, err := memoryDir(1<<20, procs.User{}); err != nil || dir != os.Getenv("TMPDIR") {
 		t.Errorf("got %s, %v", dir, err)
 	}
-	if _, err := memoryDir(1 << 60); !errors.Is(err, model.ErrInvalid) || !strings.Contains(err.Error(), "TMPDIR") {
+	if _, err := memoryDir(1<<60, procs.User{}); !errors.Is(err, model.ErrInvalid) || !strings.Contains(err.Error(), "TMPDIR") {
 		t.Errorf("without room: %v", err)
 	}
-	if why := unfit("/nowhere", 0); why == "" {
+	if why := unfit("/nowhere", 0, procs.User{}); why == "" {
 		t.Error("a folder that is not there is fit for a guest's memory")
 	}
 }

@@ -46,15 +46,17 @@ func Ready(ctx context.Context, list []model.MachineConfig, kept string) error {
 	var memory int64
 	for _, m := range list {
 		memory += max(m.Memory, DefaultMemory)
-		_, err := checkRoot(m, kept)
-		if _, ferr := Find(ctx, m.Kernel); ferr != nil {
+		who, err := procs.UserOf(m.Owner)
+		if err == nil {
+			_, err = checkRoot(m, kept, who)
+			_, ferr := find(ctx, m.Kernel, who)
 			err = errors.Join(err, ferr)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("machine %s: %w", m.Name, err))
 		}
 	}
-	if _, err := memoryDir(memory); err != nil {
+	if _, err := memoryDir(memory, procs.User{Name: "this user"}); err != nil {
 		what := "machine " + list[0].Name
 		if len(list) > 1 {
 			what = fmt.Sprintf("%d machines", len(list))
@@ -71,7 +73,11 @@ func Start(ctx context.Context, m model.MachineConfig, init, kept string) (*VM, 
 	if m.Memory == 0 {
 		m.Memory = DefaultMemory
 	}
-	r, err := checkRoot(m, kept)
+	who, err := procs.UserOf(m.Owner)
+	if err != nil {
+		return nil, err
+	}
+	r, err := checkRoot(m, kept, who)
 	if err != nil {
 		return nil, err
 	}
@@ -79,12 +85,12 @@ func Start(ctx context.Context, m model.MachineConfig, init, kept string) (*VM, 
 	if !r.embedded {
 		program, m.Args = splitInit(m.Args)
 	}
-	k, err := Find(ctx, m.Kernel)
+	k, err := find(ctx, m.Kernel, who)
 	if err != nil {
 		return nil, err
 	}
 	vm := &VM{
-		kernel: k, done: make(chan struct{}), mconsole: mconsole{socketPath, mconsolePath},
+		kernel: k, done: make(chan struct{}), mconsole: mconsole{socketPath, mconsolePath, who},
 		devices: map[string]device{}, units: map[string]int{},
 	}
 	var devices []device
@@ -103,12 +109,19 @@ func Start(ctx context.Context, m model.MachineConfig, init, kept string) (*VM, 
 		return nil, err
 	}
 	m.Memory = max(m.Memory, leastMemory(size))
-	dir, err := memoryDir(m.Memory)
+	dir, err := memoryDir(m.Memory, who)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(umlDir, 0o700); err != nil {
+	if err := errors.Join(os.Mkdir(umlDir, 0o700), who.OwnPath(umlDir)); err != nil {
 		return nil, fmt.Errorf("uml: %w", err)
+	}
+	if who.Credential != nil {
+		// It finds its files by names in its working directory, this one, to which nobody
+		// else has a way: what lies above it is closed.
+		if err := os.Chmod(".", 0o711); err != nil {
+			return nil, fmt.Errorf("uml: %w", err)
+		}
 	}
 	if err := r.prepare(m.Name); err != nil {
 		return nil, err
@@ -117,6 +130,18 @@ func Start(ctx context.Context, m model.MachineConfig, init, kept string) (*VM, 
 		return nil, errors.Join(err, Sweep("."))
 	}
 	return vm, nil
+}
+
+// find finds the kernel, which the machine's user must be able to run.
+func find(ctx context.Context, path string, who procs.User) (Kernel, error) {
+	k, err := Find(ctx, path)
+	if err != nil {
+		return k, err
+	}
+	if err := who.CanAccess(k.Path, unix.X_OK); err != nil {
+		return k, fmt.Errorf("kernel %s: %w: %s, as whom the machine runs, may not run it: %w", k.Path, model.ErrDenied, who.Name, err)
+	}
+	return k, nil
 }
 
 func writeInitrd(m model.MachineConfig, k Kernel, init string, r *root, program string) (size int64, err error) {
@@ -144,7 +169,7 @@ func writeInitrd(m model.MachineConfig, k Kernel, init string, r *root, program 
 	if err != nil {
 		return 0, fmt.Errorf("initrd: %w", err)
 	}
-	err = i.Write(f)
+	err = errors.Join(r.who.Own(f), i.Write(f))
 	if st, serr := f.Stat(); serr == nil {
 		size = st.Size()
 	}
@@ -163,14 +188,24 @@ func (vm *VM) start(m model.MachineConfig, devices []device, memory, init string
 	defer theirConsole.Close()
 	defer theirLine.Close()
 	vm.console, vm.agent = console, line
+	files := []*os.File{theirLine}
+	if r.given() {
+		f, err := os.OpenFile(r.overlay, os.O_RDWR|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return errors.Join(fmt.Errorf("overlay: %w", err), console.Close(), line.Close())
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
 	argv := append([]string{vm.kernel.Path}, arguments(m, r, devices)...)
 	build := func(flags uintptr) *exec.Cmd {
 		cmd := exec.Command(argv[0], argv[1:]...)
 		if flags&unix.CLONE_NEWPID != 0 {
-			cmd = exec.Command(init, procs.InitArguments(r.readOnlyFolder(), argv)...)
+			inside := procs.Init{ReadOnly: r.readOnlyFolder(), IDs: r.who.IDs(), Files: agentFD + len(files)}
+			cmd = exec.Command(init, inside.Arguments(argv)...)
 		}
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = theirConsole, theirConsole, theirConsole
-		cmd.ExtraFiles = []*os.File{theirLine}
+		cmd.ExtraFiles = files
 		cmd.Env = append(os.Environ(), "TMPDIR="+memory)
 		return cmd
 	}
@@ -180,7 +215,7 @@ func (vm *VM) start(m model.MachineConfig, devices []device, memory, init string
 		must, need = true, unix.CLONE_NEWNS
 	}
 	err = withoutASLR(func() error {
-		vm.cmd, flags, err = procs.Start(build, need, os.Geteuid(), must)
+		vm.cmd, flags, err = procs.Start(build, need, os.Geteuid(), r.who, must)
 		return err
 	})
 	if err != nil && must {

@@ -1,4 +1,4 @@
-package qemu
+package procs
 
 import (
 	"unsafe"
