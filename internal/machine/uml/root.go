@@ -37,7 +37,6 @@ const (
 	voidDir = "void"
 )
 
-
 // root is what a guest runs from, as it was found.
 type root struct {
 	embedded bool
