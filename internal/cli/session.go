@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -163,6 +164,14 @@ func (s *session) options(want spec.Desired) plan.Options {
 			o.NoSecurity = err.Error()
 		}
 	}
+	if want.Forwards() {
+		if err := s.kernel.CanForward(); err != nil && !errors.Is(err, model.ErrDenied) {
+			o.NoForwarding = err.Error()
+		}
+	}
+	if want.Publishes() {
+		o.Listening = s.listening()
+	}
 	users := func(name string) (string, error) {
 		u, err := user.Lookup(name)
 		if err != nil {
@@ -187,6 +196,15 @@ func (s *session) options(want spec.Desired) plan.Options {
 		addID(o.Groups, t.Group, groups)
 	}
 	return o
+}
+
+// listening are the sockets that wait for somebody. What cannot be asked is not known.
+func (s *session) listening() []model.Socket {
+	all, err := s.kernel.Sockets(context.Background())
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(all, func(x model.Socket) bool { return x.State != "listen" && x.State != "unconnected" })
 }
 
 // addID looks up a user or group by its name; a number is an id of its own, as for chown(1).

@@ -17,6 +17,7 @@ const (
 	NotOut      = "the network is not to be left"
 	NotIn       = "a connection that nobody in the network asked for"
 	NotHere     = "the host is not in the network"
+	Between     = "this host forwards for its networks only"
 )
 
 // The parts of a network's chains. The one at the forward hook is always there.
@@ -120,6 +121,16 @@ func (b *builder) forward() {
 		rules = append(rules, b.strangers()...)
 	} else {
 		rules = append(rules, drop(NotOut, b.from()))
+	}
+	for _, g := range []struct {
+		links []string
+		six   bool
+	}{{b.Guard4, false}, {b.Guard6, true}} {
+		for _, from := range g.links {
+			for _, to := range g.links {
+				rules = append(rules, drop(Between, nft.Family{IPv6: g.six, Told: true}, nft.Interface{Name: from}, nft.Interface{Out: true, Name: to}))
+			}
+		}
 	}
 	b.chain(partForward, nft.Forward, nft.PriorityFilter, false, rules...)
 }

@@ -26,13 +26,14 @@ type linkSetting struct {
 // IPV4_DEVCONF_* less 1 (include/uapi/linux/ip.h; inet_fill_link_af leaves 0 out).
 var settings4 = []linkSetting{
 	{"forwarding", 0}, {"proxy_arp", 2}, {"rp_filter", 7}, {"arp_filter", 12}, {"arp_announce", 17},
-	{"arp_ignore", 18}, {"promote_secondaries", 19}, {"accept_local", 22},
+	{"arp_ignore", 18}, {"promote_secondaries", 19}, {"accept_local", 22}, {"route_localnet", 25},
 }
 
 // DEVCONF_* (include/uapi/linux/ipv6.h).
 var settings6 = []linkSetting{
 	{"forwarding", 0}, {"accept_ra", 3}, {"autoconf", 5}, {"use_tempaddr", 10}, {"accept_ra_defrtr", 17}, {"accept_ra_pinfo", 18},
 	{"accept_ra_rtr_pref", 19}, {"proxy_ndp", 22}, {"disable_ipv6", 26}, {"accept_dad", 27}, {"addr_gen_mode", 47},
+	{"force_forwarding", 59}, // Linux 6.17: one link forwards, whatever all/forwarding says
 }
 
 // single are the settings of the whole namespace.

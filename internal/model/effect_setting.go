@@ -32,17 +32,36 @@ func (o SetSetting) apply(s *Snapshot) error {
 
 // forwardAll: the switch for all is one for each (inet_forward_change, addrconf_fixup_forwarding).
 func (n *Namespace) forwardAll(family, value string) {
-	set := func(path string) {
+	for _, path := range SettingsWith(n, family+"/conf/all/forwarding") {
+		n.Settings[path] = value
+	}
+	for _, path := range []string{family + "/conf/all/forwarding", family + "/ip_forward"} { // two names of one
 		if _, known := n.Settings[path]; known {
 			n.Settings[path] = value
 		}
 	}
-	if family == "ipv4" {
-		set("ipv4/ip_forward")
+}
+
+// SettingsWith lists the settings that the kernel writes along with one, of those that are
+// known: all but those that are the same one.
+func SettingsWith(n *Namespace, path string) []string {
+	family := path[:4*min(1, len(path)/4)]
+	if path != "ipv4/ip_forward" && path != family+"/conf/all/forwarding" {
+		return nil
 	}
-	set(family + "/conf/all/forwarding")
-	set(family + "/conf/default/forwarding")
-	for _, l := range n.Links {
-		set(family + "/conf/" + l.Name + "/forwarding")
+	var out []string
+	for _, link := range append([]string{"default"}, linkNames(n)...) {
+		if p := family + "/conf/" + link + "/forwarding"; n.Settings[p] != "" {
+			out = append(out, p)
+		}
 	}
+	return out
+}
+
+func linkNames(n *Namespace) []string {
+	out := make([]string, len(n.Links))
+	for i, l := range n.Links {
+		out[i] = l.Name
+	}
+	return out
 }

@@ -31,6 +31,10 @@ type Forwarding struct {
 	Masquerade []netip.Prefix `json:"masquerade,omitempty"`
 	// Publish are the machines' ports that are reached at the host's addresses.
 	Publish []Publish `json:"publish,omitempty"`
+	// Guard4 and Guard6 are links by which this host forwards for its networks only, and
+	// would not without them: from one of those to another nothing goes.
+	Guard4 []string `json:"guard4,omitempty"`
+	Guard6 []string `json:"guard6,omitempty"`
 	// Closed: the host itself takes nothing that comes by Link.
 	Closed bool `json:"closed,omitempty"`
 
@@ -58,15 +62,8 @@ func (f Forwarding) Same(o Forwarding) bool {
 // Wish is f without what is only observed, and with one way of being empty.
 func (f Forwarding) Wish() Forwarding {
 	f.Altered = false
-	if len(f.Subnets) == 0 {
-		f.Subnets = nil
-	}
-	if len(f.Masquerade) == 0 {
-		f.Masquerade = nil
-	}
-	if len(f.Publish) == 0 {
-		f.Publish = nil
-	}
+	f.Subnets, f.Masquerade, f.Publish = orNil(f.Subnets), orNil(f.Masquerade), orNil(f.Publish)
+	f.Guard4, f.Guard6 = orNil(f.Guard4), orNil(f.Guard6)
 	return f
 }
 
@@ -78,6 +75,11 @@ func (f Forwarding) Check() error {
 	}
 	for _, p := range f.Subnets {
 		if !p.IsValid() || p.Masked() != p {
+			return refuse(object, ErrInvalid)
+		}
+	}
+	for _, l := range slices.Concat(f.Guard4, f.Guard6) {
+		if CheckLinkName(l) != nil {
 			return refuse(object, ErrInvalid)
 		}
 	}

@@ -149,6 +149,8 @@ type NICConfig struct {
 	DHCP      bool           `json:"dhcp,omitempty"`
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	Gateway   netip.Addr     `json:"gateway,omitzero"`
+	// Gateway6 is IPv6's beside it, where no router advertises itself.
+	Gateway6 netip.Addr `json:"gateway6,omitzero"`
 }
 
 // The transports of a NIC.

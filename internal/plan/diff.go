@@ -33,6 +33,9 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	b.dropLinks(w)
 	b.restoreTouched(w)
 	b.freePorts(w)
+	if !w.forwards() {
+		b.forwardLinks(w)
+	}
 	b.dropForwarding(w)
 	for _, wb := range w.bridges {
 		b.makeBridge(wb)
@@ -54,6 +57,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 		b.plugCable(c)
 	}
 	b.isolate(single)
+	b.forward(w)
 	b.runServices(w)
 	b.runMachines(w.machines)
 	if w.empty() {
@@ -203,9 +207,6 @@ func (b *builder) connectBridge(wb wantedBridge) {
 		b.connectUplink(wb)
 	}
 	b.addHostAddresses(wb.name, wb.addresses)
-	if wb.forwarding != nil {
-		b.setForwarding(*wb.forwarding, forwardingWhy(*wb.forwarding))
-	}
 }
 
 func (b *builder) connectUplink(wb wantedBridge) {

@@ -75,15 +75,28 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 	case model.SetForwarding, model.DropForwarding:
 		return inverseForForwarding(op, ns)
 	case model.SetSetting:
-		if was, ok := ns.Settings[op.Path]; ok && was != op.Value {
-			return model.Operations{model.SetSetting{Path: op.Path, Value: was}}
-		}
+		return inverseOfSetting(op, ns)
 	case model.StartService, model.ChangeService, model.StopService:
 		return inverseForService(op, before)
 	default:
 		return inverseForMachine(op, before)
 	}
 	return nil
+}
+
+// inverseOfSetting: one that is a setting for all links brings each of them back, too.
+func inverseOfSetting(op model.SetSetting, ns *model.Namespace) model.Operations {
+	was, ok := ns.Settings[op.Path]
+	if !ok || was == op.Value {
+		return nil
+	}
+	undo := model.Operations{model.SetSetting{Path: op.Path, Value: was}}
+	for _, path := range model.SettingsWith(ns, op.Path) {
+		if ns.Settings[path] != was {
+			undo = append(undo, model.SetSetting{Path: path, Value: ns.Settings[path]})
+		}
+	}
+	return undo
 }
 
 func inverseForRoutes(op model.Operation) model.Operations {

@@ -52,6 +52,8 @@ type OwnedLink struct {
 type OwnedNetwork struct {
 	Name   string `json:"name"`
 	Bridge string `json:"bridge"`
+	// Subnets that were chosen or given, for a network that has any.
+	Subnets []netip.Prefix `json:"subnets,omitempty"`
 }
 
 // TouchedLink is how a link of somebody else's was before.
@@ -263,10 +265,15 @@ func (o *Owned) recordSetting(op model.SetSetting, before *model.Snapshot) {
 		delete(o.Settings, op.Path)
 		return
 	}
-	if now, observed := before.Here().Settings[op.Path]; observed && !known {
+	for _, path := range append(model.SettingsWith(before.Here(), op.Path), op.Path) {
+		now, observed := before.Here().Settings[path]
+		_, known := o.Settings[path]
+		if link := settingLink(path); !observed || known || link != "" && o.ownsLink(link) || path != op.Path && now == op.Value {
+			continue
+		}
 		if o.Settings == nil {
 			o.Settings = map[string]string{}
 		}
-		o.Settings[op.Path] = now
+		o.Settings[path] = now
 	}
 }

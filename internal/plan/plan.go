@@ -91,6 +91,11 @@ type Options struct {
 	Multicast map[string][]netip.Addr
 	// NoSecurity says why ports cannot be secured here, "" if they can.
 	NoSecurity string
+	// NoForwarding says why nothing can be forwarded and hidden by rules of ours, "" if it
+	// can.
+	NoForwarding string
+	// Listening are the sockets that wait for connections or datagrams.
+	Listening []model.Socket
 	// NoSnoop says that this kernel cannot learn leases from what goes to a port (no
 	// egress hook, before Linux 5.16).
 	NoSnoop bool
@@ -106,6 +111,8 @@ type builder struct {
 	own   Owned
 	opt   Options
 	fails []error
+	// given are the subnets that were chosen or given for networks.
+	given []netip.Prefix
 }
 
 func newBuilder(now model.Snapshot, own Owned, opt Options) *builder {

@@ -18,7 +18,8 @@ type wanted struct {
 	cables   []wantedCable
 	machines []model.MachineConfig
 	services []model.Service
-	byLink   map[string]int // cables
+	byLink   map[string]int     // cables
+	natted   map[string]*natted // by network
 }
 
 type wantedBridge struct {
@@ -53,7 +54,11 @@ func (w *wanted) empty() bool {
 func (w *wanted) networks() []OwnedNetwork {
 	var out []OwnedNetwork
 	for _, b := range w.bridges {
-		out = append(out, OwnedNetwork{b.network, b.name})
+		n := OwnedNetwork{Name: b.network, Bridge: b.name}
+		if b.forwarding != nil {
+			n.Subnets = b.forwarding.Subnets
+		}
+		out = append(out, n)
 	}
 	return out
 }
@@ -82,19 +87,37 @@ func at[T any](list []T, is func(T) bool) *T {
 
 // resolve makes the wish concrete. What this host lacks is refused, all of it at once.
 func (b *builder) resolve(want spec.Desired) *wanted {
-	w := &wanted{}
+	w := &wanted{natted: map[string]*natted{}}
 	bridgeOf := map[string]string{}
+	b.given = givenSubnets(want)
 	for _, n := range want.Networks {
 		wb := wantedBridge{name: n.Bridge, network: n.Name, host: n.Host.Mode, addresses: n.Host.Addresses}
-		if n.Mode == "bridged" {
+		switch n.Mode {
+		case spec.Bridged:
 			wb.uplink = b.findUplink(n)
+		case spec.NAT:
+			nn := b.natNetwork(n)
+			w.natted[n.Name] = nn
+			wb.host, wb.addresses = spec.HostList, nn.hosts()
 		}
 		b.checkBridge(wb)
 		bridgeOf[n.Name] = n.Bridge
 		w.bridges = append(w.bridges, wb)
 	}
 	for _, m := range want.Machines {
+		for _, n := range m.NICs {
+			if nn := w.natted[n.Network]; nn != nil {
+				nn.claim(n)
+			}
+		}
+	}
+	for _, m := range want.Machines {
 		w.addMachine(b, m, bridgeOf)
+	}
+	for i := range w.bridges {
+		if nn := w.natted[w.bridges[i].network]; nn != nil {
+			w.bridges[i].forwarding = nn.forwarding()
+		}
 	}
 	for _, t := range want.Taps {
 		c := wantedCable{link: t.Name, transport: model.TransportTap, bridge: bridgeOf[t.Network], host: t.Host}
@@ -134,6 +157,7 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 			user = m.NICs[i].Owner
 		}
 	}
+	routed := slices.ContainsFunc(m.NICs, func(n spec.NIC) bool { return w.natted[n.Network] == nil && (n.DHCP || n.Gateway.IsValid()) })
 	for _, n := range m.NICs {
 		c := wantedCable{link: n.Tap, bridge: bridgeOf[n.Network], host: n.Host, machine: m.Name, transport: model.TransportTap}
 		if b.noTap(n.Tap) || m.VMM == spec.NamespaceKind {
@@ -153,7 +177,11 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 		if nic.MAC == "" {
 			nic.MAC = chooseMAC(b.opt.Seed, m.Name, n.Name)
 		}
-		c.secure(b, n.Security, nic.MAC, n.DHCP, n.Addresses)
+		if nn := w.natted[n.Network]; nn != nil {
+			nn.join(b, m.Name, n, &nic, !routed)
+			routed = true
+		}
+		c.secure(b, n.Security, nic.MAC, nic.DHCP, nic.Addresses)
 		w.cables = append(w.cables, c)
 		if n.Cabled {
 			nic.Link, nic.Transport = c.link, c.transport

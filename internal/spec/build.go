@@ -21,6 +21,8 @@ type builder struct {
 	machines claims
 	hosts    claims // addresses, by segment
 	subnets  []subnetUse
+	// published are ports of the host.
+	published []publishing
 }
 
 // network is what machines and taps need to know of a network of the file.
@@ -60,6 +62,7 @@ func (p *parser) build(file fields) Desired {
 	b.taken(b.macs, "leave mac: out, and one is chosen")
 	b.taken(b.hosts, "give each host of a network an address of its own")
 	b.overlaps()
+	b.publishedOnce()
 	b.sort()
 	return b.want
 }
@@ -100,10 +103,16 @@ func (b *builder) network(e entry) {
 	if !n.usable {
 		return
 	}
-	if n.Mode == Bridged {
+	switch n.Mode {
+	case Bridged:
 		b.bridged(n, e)
-	} else {
+	case NAT:
+		b.nat(n, e)
+	default:
 		b.hostOnly(n, e)
+	}
+	if n.Mode != NAT {
+		b.onlyNAT(n, e)
 	}
 	for _, r := range n.ranges {
 		b.subnets = append(b.subnets, subnetUse{r, "network " + e.name, n.Mode == Bridged})

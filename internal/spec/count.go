@@ -87,5 +87,21 @@ func (b *builder) countUp(nic *NIC, by, count int, here at) bool {
 		}
 		b.hosts = append(b.hosts, claim{here, segment + " " + a.String(), here.path, "address"})
 	}
+	return b.portsUp(nic, by, count, here)
+}
+
+// portsUp gives a NIC of the machine by steps after the first ports of the host of its own.
+func (b *builder) portsUp(nic *NIC, by, count int, here at) bool {
+	first := nic.Publish
+	nic.Publish = nil
+	for _, p := range first {
+		if int(p.Port)+by > 65535 {
+			b.errorf(here, CodeConflict, "begin lower", "%d machines, beginning with port %d, need more ports than there are", count, p.Port)
+			return false
+		}
+		p.Port += uint16(by)
+		nic.Publish = append(nic.Publish, p)
+		b.published = append(b.published, publishing{p, here.path + ".publish", here.path})
+	}
 	return true
 }

@@ -20,12 +20,13 @@ type Desired struct {
 const (
 	Bridged  = "bridged"
 	HostOnly = "host-only"
+	NAT      = "nat"
 )
 
 // Network is one Ethernet of the host's: a bridge, with an uplink or without.
 type Network struct {
 	Name string
-	// Mode is [Bridged] or [HostOnly].
+	// Mode is [Bridged], [HostOnly] or [NAT].
 	Mode string
 	// Bridge is the link's name; where the file gives none, br0, br1 ... in the
 	// order of the file, whichever is free in it.
@@ -35,7 +36,27 @@ type Network struct {
 	Host   HostAddressing
 	// Subnet is masked, and invalid where the file gives none.
 	Subnet netip.Prefix
-	Pos    Pos
+	// NAT is set for a network of that mode.
+	NAT *Hidden
+	Pos Pos
+}
+
+// Hidden is what is known of a network of [NAT] beside its subnet.
+type Hidden struct {
+	// Subnet6 is IPv6's, invalid where the file gives none; NoIPv6 says that there shall be
+	// none.
+	Subnet6 netip.Prefix
+	NoIPv6  bool
+	// First and Last are what the DHCP server gives; invalid where the file gives none.
+	// NoDHCP: nothing is served.
+	First, Last netip.Addr
+	NoDHCP      bool
+	// Zone is the domain of the machines' names, "" for one of the network's name.
+	Zone string
+	// DNS are the name servers that are asked for other names; none: the host's own. NoDNS:
+	// no names are served.
+	DNS   []netip.Addr
+	NoDNS bool
 }
 
 // Auto as an uplink means the device of the default route.
@@ -134,6 +155,8 @@ type NIC struct {
 	Gateway   netip.Addr
 	// Host are the host's addresses on the tap itself: host-only on a plain tap.
 	Host []netip.Prefix
+	// Publish are ports of the host that lead to this NIC's.
+	Publish []Publish
 	// Cabled is false for a NIC that is declared only: its tap is there, and both dangle.
 	Cabled   bool
 	Security Security

@@ -28,6 +28,10 @@ const (
 	kindAllow                // words, MAC addresses, IP addresses and subnets: one or a list
 	kindRate                 // bits a second: 100M
 	kindFrames               // frames a second
+	kindPool                 // 198.18.7.100-198.18.7.199
+	kindZone                 // the name of a domain
+	kindServers              // IP addresses: one or a list, or one of the key's words
+	kindPublish              // 8080:80, one or a list
 	kindAny                  // not looked at: the key is not there yet
 )
 

@@ -189,6 +189,7 @@ func (b *builder) nic(m Machine, e entry) NIC {
 	n.Host = b.plainHost(e, n.Tap)
 	b.addresses(&n, e, on)
 	b.gateway(&n, e)
+	b.publish(&n, e, on)
 	n.Security = b.security(e, model.SecurityStrict, n.Network != "")
 	return n
 }
@@ -201,12 +202,14 @@ func (b *builder) addresses(n *NIC, e entry, on *network) {
 	switch {
 	case given && v.bad:
 	case !given:
-		n.DHCP = usable && on.Mode == Bridged
+		n.DHCP = usable && on.Mode != HostOnly
 	case v.isWord && v.text == "dhcp":
 		n.DHCP = true
 		if !onNetwork {
 			b.errorf(v.at, CodeConflict, "give an address on either side (address: [198.18.8.2/30], host: [198.18.8.1/30]), or a network:", "nobody answers DHCP on a plain tap")
-		} else if usable && on.Mode != Bridged {
+		} else if usable && on.Mode == NAT && on.NAT.NoDHCP {
+			b.errorf(v.at, CodeConflict, "leave it out: an address is chosen", "network %s has dhcp: none", on.Name)
+		} else if usable && on.Mode == HostOnly {
 			b.errorf(v.at, CodeConflict, "give it an address: address: [...]", "nobody answers DHCP on the host-only network %s", on.Name)
 		}
 	case !v.isWord:
@@ -223,7 +226,11 @@ func (b *builder) nicAddresses(n *NIC, e entry, on *network, list []placed) {
 	key := "tap " + n.Tap
 	if on != nil {
 		segment, key, bridged = "network "+on.Name, on.Name, on.Mode == Bridged
-		if on.usable && !bridged {
+		switch {
+		case !on.usable || bridged:
+		case on.Mode == NAT:
+			b.natAddresses(on, list)
+		default:
 			b.inside(on, list)
 		}
 	}

@@ -211,7 +211,7 @@ func checkDesired(t *testing.T, want Desired) {
 	}
 	for _, n := range want.Networks {
 		once(n.Bridge)
-		if n.Mode != Bridged && n.Mode != HostOnly || (n.Uplink != "") != (n.Mode == Bridged) || (len(n.Host.Addresses) > 0) != (n.Host.Mode == HostList) {
+		if n.Mode != Bridged && n.Mode != HostOnly && n.Mode != NAT || (n.NAT != nil) != (n.Mode == NAT) || (n.Uplink != "") != (n.Mode == Bridged) || (len(n.Host.Addresses) > 0) != (n.Host.Mode == HostList) {
 			t.Errorf("network %+v", n)
 		}
 		if n.Uplink != "" && n.Uplink != Auto {

@@ -61,6 +61,9 @@ const (
 	ratePattern    = `^[0-9]{1,12} *[kKmMgG]?(bits?(/s)?|b/s|bps)?$`
 	framesPattern  = `^[0-9]{1,8}$`
 	allowPattern   = `^([0-9A-Fa-f][02468ACEace]([:-][0-9A-Fa-f]{2}){5}|` + octet + `(\.` + octet + `){3}(/([0-9]|[12][0-9]|3[0-2]))?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?)$`
+	poolPattern    = `^` + octet + `(\.` + octet + `){3} *- *` + octet + `(\.` + octet + `){3}$`
+	zonePattern    = `^\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.?$`
+	publishPattern = `^(\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]:|` + octet + `(\.` + octet + `){3}:)?[0-9]{1,5}(:[0-9]{1,5})?(/([tT][cC][pP]|[uU][dD][pP]))?$`
 	prefixPattern  = `^(` + octet + `(\.` + octet + `){3}/([0-9]|[12][0-9]|3[0-2])|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/[0-9]{1,3})$`
 )
 
@@ -166,6 +169,11 @@ func (k *key) values() members {
 		forms = append(forms, single, members{{"type", "integer"}, {"minimum", 0}})
 	case kindPrefixes:
 		forms = append(forms, single, members{{"type", "array"}, {"items", single}, {"minItems", 1}})
+	case kindPublish:
+		item := members{{"anyOf", []any{single, members{{"type", "integer"}, {"minimum", 1}, {"maximum", 65535}}}}}
+		return members{{"anyOf", []any{single, members{{"type", "integer"}, {"minimum", 1}, {"maximum", 65535}}, members{{"type", "array"}, {"items", item}}}}}
+	case kindServers:
+		forms = append(forms, single, members{{"type", "array"}, {"items", single}, {"minItems", 1}})
 	case kindRate, kindFrames:
 		forms = append(forms, single, members{{"type", "integer"}, {"minimum", 0}})
 	case kindAllow:
@@ -199,8 +207,14 @@ func (k *key) pattern() string {
 		return userPattern
 	case kindMAC:
 		return macPattern
-	case kindAddress:
+	case kindAddress, kindServers:
 		return addressPattern
+	case kindPool:
+		return poolPattern
+	case kindZone:
+		return zonePattern
+	case kindPublish:
+		return publishPattern
 	case kindHost:
 		return hostPattern
 	case kindHostPort:

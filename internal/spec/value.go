@@ -28,6 +28,10 @@ type value struct {
 	texts    []placedText
 	entries  []entry
 	allowed  []allowedItem
+	pool     [2]netip.Addr
+	publish  []Publish
+	// addresses are those of a list.
+	addresses []netip.Addr
 }
 
 // placed is a prefix and where it stands.
@@ -68,6 +72,10 @@ func (p *parser) value(k *key, n *yaml.Node, a at) value {
 		p.prefixes(k, n, &v)
 	case kindAllow:
 		p.allowed(k, n, &v)
+	case kindPublish:
+		p.publishes(k, n, &v)
+	case kindServers:
+		p.servers(k, n, &v)
 	case kindFlag:
 		v.bad = n.Kind != yaml.ScalarNode || n.Tag != "!!bool"
 		v.flag = strings.EqualFold(n.Value, "true")
@@ -157,6 +165,10 @@ func (k *key) read(v *value) (problem, hint string) {
 		v.size, problem, hint = parseRate(v.text)
 	case kindFrames:
 		v.size, problem, hint = parseFrames(v.text)
+	case kindPool:
+		v.pool, problem, hint = parsePool(v.text)
+	case kindZone:
+		return parseZone(v.text)
 	case kindSubnet:
 		var prefix netip.Prefix
 		prefix, problem, hint = parseSubnet(v.text)
@@ -198,6 +210,14 @@ func (k kind) what() string {
 		return "bits a second"
 	case kindFrames:
 		return "a number"
+	case kindPool:
+		return "a range of addresses"
+	case kindZone:
+		return "the name of a domain"
+	case kindServers:
+		return "an IP address or a list"
+	case kindPublish:
+		return "a port, or a list"
 	default:
 		return "a text"
 	}

@@ -143,8 +143,12 @@ func (n *nics) address(ctx context.Context, c model.NICConfig) error {
 			return err
 		}
 	}
-	if c.Gateway.IsValid() {
-		have.routes = []model.Route{defaultRoute(c.Name, c.Gateway, "static")}
+	for _, gw := range []netip.Addr{c.Gateway, c.Gateway6} {
+		if gw.IsValid() {
+			have.routes = append(have.routes, defaultRoute(c.Name, gw, "static"))
+		}
+	}
+	if len(have.routes) > 0 {
 		if _, err := n.kernel.Do(ctx, model.AddRoutes{Routes: have.routes}); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -65,12 +66,19 @@ func seedNetwork(m model.MachineConfig) map[string]any {
 		if addresses != nil {
 			nic["addresses"] = addresses
 		}
-		if n.Gateway.IsValid() {
+		var routes []any
+		for _, gw := range []netip.Addr{n.Gateway, n.Gateway6} {
+			if !gw.IsValid() {
+				continue
+			}
 			to := "0.0.0.0/0"
-			if n.Gateway.Is6() {
+			if gw.Is6() {
 				to = "::/0"
 			}
-			nic["routes"] = []any{map[string]string{"to": to, "via": n.Gateway.String()}}
+			routes = append(routes, map[string]string{"to": to, "via": gw.String()})
+		}
+		if routes != nil {
+			nic["routes"] = routes
 		}
 		nics[n.Name] = nic
 	}
