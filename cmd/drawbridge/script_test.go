@@ -98,7 +98,7 @@ func runScripts(t *testing.T, pattern string) {
 					return nil
 				},
 				Condition: condition,
-				Cmds:      map[string]func(*testscript.TestScript, bool, []string){"holdtap": holdTap, "remember": remember, "settled": settled, "as-before": asBefore, "login": login},
+				Cmds:      map[string]func(*testscript.TestScript, bool, []string){"holdtap": holdTap, "remember": remember, "settled": settled, "as-before": asBefore, "login": login, "ask": ask},
 			})
 		})
 	}

@@ -104,12 +104,16 @@ var (
 
 // forward is what is let through. Most packets are of connections that were let through
 // already: those are asked about first.
+//
+// What comes by the link and leaves by it is between machines of the network: frames that
+// are bridged, where br_netfilter shows them to these rules (bridge-nf-call-iptables), and
+// a port that one of them publishes for the others.
 func (b *builder) forward() {
-	rules := []nft.Rule{}
+	rules := []nft.Rule{accept(b.from(), b.toward())}
 	if b.Out || b.In || len(b.Publish) > 0 {
 		rules = append(rules, accept(b.from(), established), accept(b.toward(), established))
 	}
-	if len(b.Publish) > 0 { // also for who asks from within: hairpin
+	if len(b.Publish) > 0 {
 		rules = append(rules, accept(b.toward(), redirected))
 	}
 	if b.In {
@@ -169,15 +173,22 @@ func (b *builder) has(six bool) bool {
 // source, is masqueraded, and is answered: for that the link routes loopback addresses
 // (route_localnet), and so it must be seen to that no machine can send to them. An answer
 // is not yet for a loopback address where that is looked at, before connection tracking.
+// IPv6 has no such switch: what goes to ::1 is refused as ever, and whoever asked for
+// localhost asks 127.0.0.1 next.
 func (b *builder) publish() {
 	var rules []nft.Rule
 	for _, p := range b.Publish {
-		m := []nft.Match{nft.Family{IPv6: p.To.Is6(), Told: true}, nft.ToHost{}}
-		if p.Address.IsValid() {
-			m = []nft.Match{nft.Family{IPv6: p.To.Is6()}, destination(netip.PrefixFrom(p.Address, p.Address.BitLen()))}
+		six := p.To.Is6()
+		m := []nft.Match{nft.Family{IPv6: six, Told: true}, nft.ToHost{}}
+		switch {
+		case p.Address.IsValid():
+			m = []nft.Match{nft.Family{IPv6: six}, destination(netip.PrefixFrom(p.Address, p.Address.BitLen()))}
+		case six:
+			m[0] = nft.Family{IPv6: true}
+			m = append(m, address(loopback6, false, true))
 		}
-		m = append(m, nft.Port(p.Protocol, p.Port)...)
-		rules = append(rules, nft.Rule{Matches: m, Verdict: nft.Verdict{To: netip.AddrPortFrom(p.To, p.ToPort)}})
+		r := nft.Rule{Matches: append(m, nft.Port(p.Protocol, p.Port)...), Verdict: nft.Verdict{To: netip.AddrPortFrom(p.To, p.ToPort)}}
+		rules = append(rules, r)
 	}
 	b.chain(partRaw, nft.Prerouting, nft.PriorityRaw, false, drop(ToLoopback, b.from(), nft.Family{}, destination(loopback4)))
 	b.chain(partDNAT, nft.Prerouting, nft.PriorityDstNAT, true, rules...)
@@ -205,11 +216,9 @@ func (b *builder) leaving() {
 			continue
 		}
 		seen[six] = true
-		loopback := loopback4
-		if six {
-			loopback = loopback6
+		if !six {
+			masquerade(family(loopback4), source(loopback4, false), b.toward())
 		}
-		masquerade(family(loopback), source(loopback, false), b.toward())
 		// One machine's connection to another by the host's address: the answer must come back
 		// by the host too, or it comes from an address that was never asked.
 		for _, p := range b.Subnets {
