@@ -32,7 +32,7 @@ func ask(ts *testscript.TestScript, neg bool, args []string) {
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
 		before := len(said())
 		cmd := exec.Command(bin, "machine", "console", machine, "--netns", namespace)
-		cmd.Stdin = strings.NewReader(command+"\n")
+		cmd.Stdin = strings.NewReader(command + "\n")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			ts.Fatalf("%v: %s", err, out)

@@ -84,10 +84,8 @@ func (k *Kernel) carryOut(ctx context.Context, op model.Operation) (made model.M
 		err = k.changePorts(ctx, op)
 	case model.SetBridge, model.ResetOffloads, model.AllowOffloads:
 		err = k.mend(op)
-	case model.SetForwarding:
-		err = k.setForwarding(ctx, o)
-	case model.DropForwarding:
-		err = k.dropForwarding(ctx, o.Network)
+	case model.SetForwarding, model.DropForwarding:
+		err = k.changeForwarding(ctx, op)
 	case model.WaitUp:
 		err = k.waitUp(ctx, o)
 	case model.RedirectIngress:

@@ -41,6 +41,18 @@ func (k *Kernel) CanForward() error {
 	}
 }
 
+// changeForwarding carries out what is done to the rules of a network.
+func (k *Kernel) changeForwarding(ctx context.Context, op model.Operation) error {
+	switch o := op.(type) {
+	case model.SetForwarding:
+		return k.setForwarding(ctx, o)
+	case model.DropForwarding:
+		return k.dropForwarding(ctx, o.Network)
+	default:
+		return model.ErrInvalid
+	}
+}
+
 // setForwarding replaces the chains of a network.
 func (k *Kernel) setForwarding(ctx context.Context, o model.SetForwarding) error {
 	f := o.Forwarding.Wish()
