@@ -40,7 +40,7 @@ var folders = map[string][]string{
 	"internal/kernel":      {"internal/model", "internal/nft", "internal/portsec", "internal/forward"},
 	"internal/kernel/fake": {"internal/model"},
 	"internal/manager":     {"internal/model"},
-	"internal/preflight":   {"internal/model", "internal/manager"}, // tells who manages the uplink
+	"internal/preflight":   {"internal/model", "internal/manager"},                                                          // tells who manages the uplink
 	"internal/doctor":      {"internal/model", "internal/plan", "internal/preflight", "internal/manager", "internal/snoop"}, // judges by the facts that these have words for
 	"internal/probe":       {"internal/model"},
 	"internal/snoop":       {"internal/model"},

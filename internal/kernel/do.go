@@ -48,14 +48,8 @@ func (k *Kernel) carryOut(ctx context.Context, op model.Operation) (made model.M
 		err = k.deleteLinks(ctx, o)
 	case model.MoveLink:
 		err = k.moveLink(o)
-	case model.SetUp:
-		err = k.setUp(o)
-	case model.SetMaster:
-		err = k.setMaster(o)
-	case model.SetMAC:
-		err = k.setMAC(o)
-	case model.SetMTU:
-		err = k.setMTU(o.Link, o.MTU)
+	case model.SetUp, model.SetMaster, model.SetMAC, model.SetMTU:
+		err = k.changeLink(op)
 	case model.AddAddresses:
 		err = k.addAddresses(ctx, o.Link, o.Addresses)
 	case model.DeleteAddresses:
@@ -98,6 +92,22 @@ func (k *Kernel) carryOut(ctx context.Context, op model.Operation) (made model.M
 		err = fmt.Errorf("%s: %w: not an operation of the host's kernel", op.Object(), model.ErrInvalid)
 	}
 	return made, err
+}
+
+// changeLink changes one thing about a link.
+func (k *Kernel) changeLink(op model.Operation) error {
+	switch o := op.(type) {
+	case model.SetUp:
+		return k.setUp(o)
+	case model.SetMaster:
+		return k.setMaster(o)
+	case model.SetMAC:
+		return k.setMAC(o)
+	case model.SetMTU:
+		return k.setMTU(o.Link, o.MTU)
+	default:
+		return model.ErrInvalid
+	}
 }
 
 func isGone(err error) bool {
