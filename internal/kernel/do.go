@@ -49,7 +49,7 @@ func (k *Kernel) carryOut(ctx context.Context, op model.Operation) (made model.M
 	case model.MoveLink:
 		err = k.moveLink(o)
 	case model.SetUp, model.SetMaster, model.SetMAC, model.SetMTU:
-		err = k.changeLink(op)
+		err = k.alterLink(op)
 	case model.AddAddresses:
 		err = k.addAddresses(ctx, o.Link, o.Addresses)
 	case model.DeleteAddresses:
@@ -94,8 +94,8 @@ func (k *Kernel) carryOut(ctx context.Context, op model.Operation) (made model.M
 	return made, err
 }
 
-// changeLink changes one thing about a link.
-func (k *Kernel) changeLink(op model.Operation) error {
+// alterLink changes one thing about a link.
+func (k *Kernel) alterLink(op model.Operation) error {
 	switch o := op.(type) {
 	case model.SetUp:
 		return k.setUp(o)
