@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"drawbridge/internal/doctor"
 	"drawbridge/internal/model"
 	"drawbridge/internal/snoop"
 )
@@ -85,89 +86,13 @@ func (e *ears) heard() []sighted {
 	return out
 }
 
-// recently is how old a sighting may be to speak against another one, in seconds: later,
-// an address may have gone to somebody else rightly.
-const recently = 600
-
-// alarms are what should not be: one MAC address at two ports, one address at two hosts,
-// two DHCP servers on one LAN.
-func alarms(st status, heard []sighted) []string {
-	var out []string
-	macs := map[model.MAC][]string{}
-	type where struct {
-		bridge string
-		netip.Addr
-	}
-	holders := map[where]map[model.MAC]string{}
-	hold := func(bridge string, a netip.Addr, mac model.MAC, who string) {
-		w := where{bridge, a}
-		if holders[w] == nil {
-			holders[w] = map[model.MAC]string{}
-		}
-		if holders[w][mac] == "" || who != string(mac) {
-			holders[w][mac] = who
-		}
-	}
-	for _, m := range st.Machines {
-		for _, n := range m.NICs {
-			who := m.Name + "/" + n.Name
-			macs[n.MAC] = append(macs[n.MAC], who)
-			for _, u := range n.Used {
-				if n.Link != "" && (slices.Contains(u.By, byGuest) || u.SecondsAgo != nil && *u.SecondsAgo < recently) {
-					hold(st.bridgeOf(n.Link), u.Address, n.MAC, who)
-				}
-			}
-		}
-	}
-	for _, b := range st.Bridges {
-		for _, a := range b.Addresses {
-			hold(b.Name, a.Addr(), b.MAC, "this host")
-		}
-	}
-	servers := map[string][]string{}
+// facts are what was heard, as the doctor takes it.
+func facts(heard []sighted) []doctor.Heard {
+	var out []doctor.Heard
 	for _, h := range heard {
-		switch h.By {
-		case snoop.ByDHCPServer:
-			servers[h.bridge] = append(servers[h.bridge], fmt.Sprintf("%s (%s)", h.Address, h.MAC))
-		default:
-			hold(h.bridge, h.Address, h.MAC, string(h.MAC))
-		}
+		out = append(out, doctor.Heard{Bridge: h.bridge, Address: h.Address, MAC: h.MAC, By: h.By})
 	}
-	for mac, who := range macs {
-		if len(who) > 1 && mac != "" {
-			out = append(out, fmt.Sprintf("%s have one MAC address, %s: the LAN cannot tell them apart", strings.Join(who, " and "), mac))
-		}
-	}
-	for w, by := range holders {
-		if len(by) > 1 && w.bridge != "" {
-			var who []string
-			for mac, name := range by {
-				if name != string(mac) {
-					name += " (" + string(mac) + ")"
-				}
-				who = append(who, name)
-			}
-			slices.Sort(who)
-			out = append(out, fmt.Sprintf("%s on %s is used by %s", w.Addr, w.bridge, strings.Join(who, " and by ")))
-		}
-	}
-	for bridge, list := range servers {
-		if len(list) > 1 {
-			out = append(out, fmt.Sprintf("more than one DHCP server is on the LAN of %s: %s", bridge, strings.Join(list, ", ")))
-		}
-	}
-	slices.Sort(out)
 	return out
-}
-
-// bridgeOf names the bridge that a link is a port of, "" if of none.
-func (st *status) bridgeOf(link string) string {
-	for _, b := range st.Bridges {
-		if slices.ContainsFunc(b.Ports, func(p portStatus) bool { return p.Name == link }) {
-			return b.Name
-		}
-	}
-	return ""
 }
 
 // neighbourStatus is another host of the LAN.

@@ -178,11 +178,7 @@ func (g *gathering) listen(ctx context.Context, s *session, snap model.Snapshot,
 	ears := &ears{}
 	wg.Go(func() {
 		err := ears.listen(ctx, s, d)
-		g.note(doctor.FactHeard, err, func() {
-			for _, h := range ears.heard() {
-				g.facts.Heard = append(g.facts.Heard, doctor.Heard{Bridge: h.bridge, Address: h.Address, MAC: h.MAC, By: h.By})
-			}
-		})
+		g.note(doctor.FactHeard, err, func() { g.facts.Heard = facts(ears.heard()) })
 	})
 	for _, uplink := range doctor.UplinksOf(snap, g.facts.Owned) {
 		wg.Go(func() {

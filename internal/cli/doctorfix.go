@@ -177,9 +177,9 @@ func (c *cure) Judge(ctx context.Context, after model.Snapshot) error {
 		if err != nil {
 			return err
 		}
-		still, err := choose(doctor.Examine(h), c.finding.Name())
-		if err != nil {
-			return nil // it is not found any more: that is what was wanted
+		still, is := doctor.Examine(h).Still(c.finding)
+		if !is {
+			return nil
 		}
 		select {
 		case <-ctx.Done():

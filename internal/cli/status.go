@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"drawbridge/internal/broker"
+	"drawbridge/internal/doctor"
 	"drawbridge/internal/keeper"
 	"drawbridge/internal/model"
 	"drawbridge/internal/plan"
@@ -170,7 +171,7 @@ func (a *app) look(ctx context.Context, s *session, ears *ears, o statusOptions)
 	st := statusOf(snap, owned)
 	st.addFacts(snap, counters)
 	heard := ears.heard()
-	st.Alarms = alarms(st, heard)
+	st.Alarms = doctor.Alarms(snap, facts(heard))
 	st.addServices(snap, filepath.Join(s.store.Dir, "services"))
 	if o.neighbours {
 		st.Neighbours = neighbours(st, snap, heard)

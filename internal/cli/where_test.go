@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"drawbridge/internal/doctor"
 	"drawbridge/internal/model"
 	"drawbridge/internal/snoop"
 )
@@ -17,10 +18,10 @@ const webMAC, otherMAC, farMAC = model.MAC("02:00:00:00:00:02"), model.MAC("02:0
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 // lanWith is a host with a bridge, and a machine on it that has an address.
-func lanWith(change func(*model.Snapshot)) status {
+func lanWith(change func(*model.Snapshot)) model.Snapshot {
 	snap := model.Snapshot{Namespaces: []model.Namespace{{
 		Links: []model.Link{
-			{Name: "br0", Kind: model.Bridged, MAC: "02:00:00:00:00:01", Up: true},
+			{Name: "br0", Kind: model.Bridged, MAC: "02:00:00:00:00:01", Up: true, Bridge: &model.Bridge{}},
 			{Name: "tap0", Kind: model.TapKind, Master: "br0", Port: &model.BridgePort{State: "forwarding"}, Tap: &model.Tap{}},
 			{Name: "tap1", Kind: model.TapKind, Master: "br0", Port: &model.BridgePort{State: "forwarding"}, Tap: &model.Tap{}},
 		},
@@ -37,6 +38,11 @@ func lanWith(change func(*model.Snapshot)) status {
 		change(&snap)
 	}
 	snap.Sort()
+	return snap
+}
+
+// statusWith is its status.
+func statusWith(snap model.Snapshot) status {
 	var st status
 	for _, l := range snap.Here().Links {
 		if l.Kind == model.Bridged {
@@ -61,7 +67,7 @@ func heardFrom(mac model.MAC, a, by string) []sighted {
 }
 
 func TestWhoIsWhere(t *testing.T) {
-	st := lanWith(nil)
+	st := statusWith(lanWith(nil))
 	web := st.Machines[slices.IndexFunc(st.Machines, func(m machineStatus) bool { return m.Name == "web" })]
 	nic := web.NICs[0]
 	if web.Uptime < 1 || nic.Traffic == nil || nic.Traffic.SentBytes != 1_234_000 || nic.Security != model.SecurityStrict {
@@ -97,12 +103,12 @@ func TestAlarms(t *testing.T) {
 		"the host's elsewhere":   {nil, heardFrom(farMAC, "198.18.0.1", model.SeenByARP), "198.18.0.1 on br0 is used by 02:00:00:00:00:99 and by this host"},
 		"an old address":         {nil, heardFrom(farMAC, "198.18.0.7", model.SeenByARP), ""},
 		"one DHCP server":        {nil, heardFrom(farMAC, "198.18.0.254", snoop.ByDHCPServer), ""},
-		"two DHCP servers":       {nil, append(heardFrom(farMAC, "198.18.0.254", snoop.ByDHCPServer), heardFrom(otherMAC, "198.18.0.253", snoop.ByDHCPServer)...), "more than one DHCP server is on the LAN of br0: 198.18.0.254 (02:00:00:00:00:99), 198.18.0.253"},
+		"two DHCP servers":       {nil, append(heardFrom(farMAC, "198.18.0.254", snoop.ByDHCPServer), heardFrom(otherMAC, "198.18.0.253", snoop.ByDHCPServer)...), "more than one DHCP server is on the LAN of br0: 198.18.0.253 (02:00:00:00:00:03), 198.18.0.254 (02:00:00:00:00:99)"},
 		"two with one address":   {func(s *model.Snapshot) { machine(s, "db").Inside = machine(s, "web").Inside }, nil, "198.18.0.2 on br0 is used by db/eth1 (02:00:00:00:00:03) and by web/eth1"},
 		"a lease that is old":    {nil, heardFrom(farMAC, "198.18.0.5", model.SeenByDHCP), ""},
 		"a lease of a machine's": {nil, heardFrom(webMAC, "198.18.0.2", model.SeenByDHCP), ""},
 	} {
-		got := strings.Join(alarms(lanWith(c.change), c.heard), "\n")
+		got := strings.Join(doctor.Alarms(lanWith(c.change), facts(c.heard)), "\n")
 		fits := c.want == "" && got == ""
 		for want := range strings.SplitSeq(c.want, "|") {
 			fits = fits || want != "" && strings.Contains(got, want)

@@ -3,9 +3,16 @@ package doctor
 // Checks are all checks, in the order in which findings of one severity are told.
 func Checks() []Check {
 	return []Check{
-		spanningTree,
-		misplacedAddress,
-		portRoute,
-		bridgeFilter,
+		interrupted,
+		// The host's own way.
+		misplacedAddress, portRoute, bridgeMAC, rpFilter, routerAdvert, leaseUnrenewed, addressDuplicate,
+		// The bridges.
+		bridgeDown, bridgeLoop, uplinkDown, portBlocked, spanningTree, bridgeFilter, mtu, bridgeFull, multicastQuerier,
+		// The machines.
+		machineDead, serviceDead, tapUnheld, tapShared, tapShape, tapOffload, macDuplicate, dhcpServers,
+		// What is beyond the host.
+		wifi, switchSTP, hypervisor, macvtapHost,
+		// Others on this machine, and its limits.
+		managerTakesBack, notPersisted, firewallPort, neighbourTable, conntrack,
 	}
 }

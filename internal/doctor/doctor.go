@@ -112,6 +112,9 @@ func bySteps(says string, steps []plan.Step) Mend {
 	return m
 }
 
+// byHand is a mend that is a person's.
+func byHand(says string, commands ...string) Mend { return Mend{Says: says, Commands: commands} }
+
 // titleOf says in a few words what an operation does.
 func titleOf(op model.Operation) string {
 	switch op := op.(type) {
@@ -165,6 +168,17 @@ type Report struct {
 // Wrong counts the findings that are more than a note.
 func (r Report) Wrong() int {
 	return len(slices.DeleteFunc(slices.Clone(r.Findings), func(f Finding) bool { return f.Severity == Note }))
+}
+
+// Still finds a finding of an earlier report that is there still, as grave as it was: what a
+// mend has made a note of is mended.
+func (r Report) Still(f Finding) (Finding, bool) {
+	for _, now := range r.Findings {
+		if now.Name() == f.Name() && now.Severity.rank() <= f.Severity.rank() {
+			return now, true
+		}
+	}
+	return Finding{}, false
 }
 
 // Examine makes every check, and sorts what it finds: the gravest first, then the surest.

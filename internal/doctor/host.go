@@ -66,6 +66,10 @@ func (h *Host) bridges() []*model.Link {
 // setting is a sysctl's value, "" where there is none.
 func (h *Host) setting(path string) string { return h.here.Settings[path] }
 
+// isFirst tells whether this is the machine's first namespace, in which alone limits of the
+// whole machine can be set (neigh_sysctl_register gives others no gc_thresh).
+func (h *Host) isFirst() bool { return h.setting("ipv4/neigh/default/gc_thresh3") != "" }
+
 // isGuestPort tells whether behind a port there is a machine or a container, as far as its
 // kind says.
 func isGuestPort(l *model.Link) bool { return l.Kind == model.TapKind || l.Kind == model.Veth }

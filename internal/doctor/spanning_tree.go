@@ -36,9 +36,9 @@ var spanningTree = Check{
 					f.Seen = append(f.Seen, p.Name+": "+p.Port.State)
 				}
 			}
-			if len(h.uplinks(b.Name)) > 1 {
+			if len(h.uplinks(b.Name)) > 1 || len(h.loops(b.Name)) > 0 {
 				least := model.MinForwardDelay
-				f.Mend = by("make the delay the shortest that the kernel takes; spanning tree stays, for there are two ways out that could make a loop",
+				f.Mend = by("make the delay the shortest that the kernel takes; spanning tree stays, for there are two ways that could make a loop",
 					model.SetBridge{Bridge: b.Name, ForwardDelay: &least})
 			} else {
 				none := uint32(0)

@@ -39,6 +39,9 @@ var settings6 = []linkSetting{
 // single are the settings of the whole namespace.
 var single = []string{
 	"ipv4/ip_forward", "bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables", "bridge/bridge-nf-call-arptables",
+	// Limits of the whole machine: only its first namespace has those of the neighbours.
+	"ipv4/neigh/default/gc_thresh1", "ipv4/neigh/default/gc_thresh2", "ipv4/neigh/default/gc_thresh3",
+	"ipv6/neigh/default/gc_thresh1", "ipv6/neigh/default/gc_thresh2", "ipv6/neigh/default/gc_thresh3", "netfilter/nf_conntrack_max",
 }
 
 // linkSettings adds a link's own settings to out.
