@@ -20,6 +20,9 @@ import (
 
 func TestMain(m *testing.M) {
 	testnet.UMLInit()
+	if filepath.Base(os.Args[0]) == strangerName {
+		holdForever(os.Args[1], os.Args[2])
+	}
 	os.Exit(m.Run())
 }
 
@@ -88,6 +91,9 @@ func runScripts(t *testing.T, pattern string) {
 				Setup: func(env *testscript.Env) error {
 					env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 					env.Setenv("HOST", host.Name())
+					if self, err := os.Executable(); err != nil || os.Symlink(self, filepath.Join(env.WorkDir, strangerName)) != nil {
+						return fmt.Errorf("%s: %w", strangerName, err)
+					}
 					env.Setenv("LAN", lan.Name())
 					env.Setenv("KERNEL", guestKernel())
 					env.Values[memoryKey{}] = map[string]state{}
@@ -98,7 +104,7 @@ func runScripts(t *testing.T, pattern string) {
 					return nil
 				},
 				Condition: condition,
-				Cmds:      map[string]func(*testscript.TestScript, bool, []string){"holdtap": holdTap, "remember": remember, "settled": settled, "as-before": asBefore, "login": login, "ask": ask},
+				Cmds:      map[string]func(*testscript.TestScript, bool, []string){"holdtap": holdTap, "remember": remember, "settled": settled, "as-before": asBefore, "login": login, "ask": ask, "offloadtap": offloadTap, "holdqueue": holdQueue, "waitfor": waitFor},
 			})
 		})
 	}

@@ -80,6 +80,18 @@ func (a *app) ask(ctx context.Context, s *session, listen time.Duration) (doctor
 	return doctor.Host{Snapshot: snap, Facts: g.facts}, ctx.Err()
 }
 
+// askAgain asks once more, but does not listen again: what was heard is as it was.
+func (a *app) askAgain(ctx context.Context, s *session, first doctor.Host) (doctor.Host, error) {
+	h, err := a.ask(ctx, s, 0)
+	h.Facts.Heard, h.Facts.Switch = first.Facts.Heard, first.Facts.Switch
+	for _, f := range []doctor.Fact{doctor.FactHeard, doctor.FactSwitch} {
+		if _, unknown := first.Facts.Unknown[f]; !unknown {
+			delete(h.Facts.Unknown, f)
+		}
+	}
+	return h, err
+}
+
 // system is how preflight's facts are gathered here.
 func (s *session) system(a *app) preflight.System {
 	return preflight.System{Root: os.DirFS("/"), Inside: s.kernel.Inside, Named: a.netns != "",
@@ -143,7 +155,7 @@ func conntrack() (*doctor.Conntrack, error) {
 
 // ofOurs looks up what drawbridge itself did here.
 func (g *gathering) ofOurs(s *session, snap model.Snapshot) {
-	owned, err := s.store.Owned()
+	owned, err := s.adopted()
 	g.note(doctor.FactOwned, err, func() { g.facts.Owned = owned })
 	if _, waits := s.store.Answer("left"); waits != nil { // no guard waits for a confirmation
 		left, err := s.store.Interrupted()
@@ -162,7 +174,16 @@ func (g *gathering) ofOurs(s *session, snap model.Snapshot) {
 			g.facts.Clients[addr.Link] = append(g.facts.Clients[addr.Link], c.String())
 		}
 	}
-	g.unknown(doctor.FactPersisted, errors.New("this version does not write it"))
+	if s.named {
+		g.unknown(doctor.FactPersisted, errors.New("a namespace is made anew by whoever made it"))
+		return
+	}
+	note, written, err := readNote()
+	g.note(doctor.FactPersisted, err, func() {
+		if written {
+			g.facts.Persisted = note.File
+		}
+	})
 }
 
 // ofProcesses finds who else sees to the links, and tells it in the snapshot.

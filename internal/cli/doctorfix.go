@@ -39,7 +39,8 @@ func (a *app) mend(ctx context.Context, o doctorOptions) error {
 	defer s.end()
 	// What a crash left may have been brought back meanwhile, and under the lock nothing of
 	// ours changes any more: look again.
-	if h, err = a.ask(ctx, s, o.listen); err != nil {
+	first := h
+	if h, err = a.askAgain(ctx, s, first); err != nil {
 		return err
 	}
 	if f, err = choose(doctor.Examine(h), f.Name()); err != nil {
@@ -55,7 +56,7 @@ func (a *app) mend(ctx context.Context, o doctorOptions) error {
 	}
 	t := a.transaction(s, o.json)
 	t.StartGuard = func() (apply.Guard, error) { return a.startGuard(s) }
-	gone := &cure{app: a, session: s, finding: f, listen: o.listen}
+	gone := &cure{app: a, session: s, finding: f, first: first}
 	if asked := a.probes(s, p, spec.Desired{}, preflight.Facts{}.IsLogin, o.json); asked != nil {
 		gone.also = asked.set
 	}
@@ -149,7 +150,7 @@ type cure struct {
 	app     *app
 	session *session
 	finding doctor.Finding
-	listen  time.Duration
+	first   doctor.Host
 	also    apply.Probes // nil: no way of the host's moves
 }
 
@@ -170,10 +171,10 @@ func (c *cure) Judge(ctx context.Context, after model.Snapshot) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, gonePatience+c.listen)
+	ctx, cancel := context.WithTimeout(ctx, gonePatience)
 	defer cancel()
 	for pause := 20 * time.Millisecond; ; pause *= 2 {
-		h, err := c.app.ask(ctx, c.session, c.listen)
+		h, err := c.app.askAgain(ctx, c.session, c.first)
 		if err != nil {
 			return err
 		}

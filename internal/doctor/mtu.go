@@ -26,7 +26,7 @@ var mtu = Check{
 }
 
 func (h *Host) mtuOf(b *model.Link) (Finding, bool) {
-	target, least := b.MTU, b
+	least := b
 	var ports []*model.Link
 	for _, p := range h.ports[b.Name] {
 		if p.Up && p.MTU != 0 {
@@ -37,13 +37,11 @@ func (h *Host) mtuOf(b *model.Link) (Finding, bool) {
 		}
 	}
 	ups := h.uplinks(b.Name)
-	if len(ups) > 0 {
-		target = ups[0].MTU
-		for _, u := range ups {
-			target = min(target, u.MTU)
+	target := least.MTU
+	for i, u := range ups {
+		if i == 0 || u.MTU < target {
+			target = u.MTU
 		}
-	} else {
-		target = least.MTU
 	}
 	f := Finding{Object: b.Name, Severity: Risk, Sure: Likely}
 	var ops []model.Operation

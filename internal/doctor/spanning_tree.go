@@ -41,9 +41,8 @@ var spanningTree = Check{
 				f.Mend = by("make the delay the shortest that the kernel takes; spanning tree stays, for there are two ways that could make a loop",
 					model.SetBridge{Bridge: b.Name, ForwardDelay: &least})
 			} else {
-				none := uint32(0)
 				f.Mend = by("switch spanning tree off: this bridge has one way out at most, and can make no loop by itself",
-					model.SetBridge{Bridge: b.Name, STP: new(bool), ForwardDelay: &none})
+					model.SetBridge{Bridge: b.Name, STP: new(bool)})
 			}
 			out = append(out, f)
 		}

@@ -29,11 +29,10 @@ var switchSTP = Check{
 			done[l.Name] = true
 			seen := fmt.Sprintf("heard on %s: %s from %s", l.Name, s.Detail, s.From)
 			if b.Bridge.STP {
-				none := uint32(0)
 				out = append(out, Finding{Object: l.Name, Severity: Risk, Sure: Possible,
 					What: fmt.Sprintf("the switch at %s speaks spanning tree, and so does %s: with BPDU guard it shuts the port", l.Name, b.Name),
 					Seen: []string{seen, b.Name + ": stp_state 1"},
-					Mend: by("switch spanning tree off on "+b.Name, model.SetBridge{Bridge: b.Name, STP: new(bool), ForwardDelay: &none}),
+					Mend: by("switch spanning tree off on "+b.Name, model.SetBridge{Bridge: b.Name, STP: new(bool)}),
 				})
 				continue
 			}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"drawbridge/internal/manager"
 	"drawbridge/internal/model"
 	"drawbridge/internal/plan"
 	"drawbridge/internal/preflight"
@@ -80,7 +81,7 @@ func TestWifi(t *testing.T) {
 		{"a port", radio, "broken possible wifi-bridged:eth0", "iw dev eth0 info"},
 		{"an access point", func(h *Host) {
 			radio(h)
-			h.Facts.Processes = []preflight.Process{{PID: 7, Command: "hostapd"}}
+			h.Facts.Processes = []manager.Process{{PID: 7, Command: "hostapd"}}
 		}, "", ""},
 		{"a macvlan on it", func(h *Host) {
 			add(h, model.Link{Name: "wlan0", Kind: model.Wireless, MAC: "02:00:00:00:00:0c", Up: true, Carrier: true},
@@ -106,16 +107,16 @@ func TestMacvtapHost(t *testing.T) {
 }
 
 func TestManager(t *testing.T) {
-	held := func(manager string) func(*Host) {
-		return func(h *Host) {
-			h.Facts.States = []preflight.State{{Manager: manager, Link: "eth0", File: "/some/file", Writer: "netplan"}}
-		}
+	held := func(m model.Manager) func(*Host) {
+		return func(h *Host) { m.WouldDo = "it may do something"; link(h, "eth0").Managers = []model.Manager{m} }
 	}
 	run(t, []sick{
-		{"NetworkManager", held("NetworkManager"), "risk likely manager-takes-back:eth0", "nmcli device set eth0 managed no"},
-		{"networkd", held("systemd-networkd"), "risk likely manager-takes-back:eth0", "written anew by netplan"},
-		{"ifupdown", held("ifupdown"), "note likely manager-takes-back:eth0", "a restart of networking"},
-		{"not our doing", func(h *Host) { held("NetworkManager")(h); h.Facts.Owned.Uplinks = nil }, "", ""},
+		{"NetworkManager", held(model.Manager{Name: "NetworkManager", Acts: true}), "risk likely manager-takes-back:eth0", "nmcli device set eth0 managed no"},
+		{"networkd, by netplan", held(model.Manager{Name: "systemd-networkd", Acts: true, File: "/run/a.network", Writer: "netplan"}), "risk likely manager-takes-back:eth0", "/run/a.network, written by netplan"},
+		{"one that does not answer", held(model.Manager{Name: "NetworkManager", Acts: true, Silent: "timeout"}), "risk possible manager-takes-back:eth0", "could not be asked"},
+		{"ifupdown", held(model.Manager{Name: "ifupdown"}), "note likely manager-takes-back:eth0", "/etc/network/interfaces.d"},
+		{"a DHCP client", held(model.Manager{Name: "dhclient", Client: true, Acts: true}), "", ""},
+		{"not our doing", func(h *Host) { held(model.Manager{Name: "NetworkManager", Acts: true})(h); h.Facts.Owned.Uplinks = nil }, "", ""},
 	})
 }
 

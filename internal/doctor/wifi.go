@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"drawbridge/internal/manager"
 	"drawbridge/internal/model"
-	"drawbridge/internal/preflight"
 )
 
 // wifi: a station's frames have three addresses, and none for a machine behind it: the access
@@ -17,7 +17,7 @@ var wifi = Check{
 	Knows: "a wireless interface is a port of a bridge, or carries a macvlan or macvtap, and no access point daemon runs. An access point takes frames of the station's own MAC address only, unless both do 4addr (WDS)",
 	Mends: "the machines are routed instead of bridged (mode: routed, or nat), or the uplink is a cable",
 	Find: func(h *Host) []Finding {
-		isAP := slices.ContainsFunc(h.Facts.Processes, func(p preflight.Process) bool { return p.Command == "hostapd" })
+		isAP := slices.ContainsFunc(h.Facts.Processes, func(p manager.Process) bool { return p.Command == "hostapd" })
 		var out []Finding
 		for i := range h.here.Links {
 			l := &h.here.Links[i]
