@@ -155,7 +155,7 @@ func conntrack() (*doctor.Conntrack, error) {
 
 // ofOurs looks up what drawbridge itself did here.
 func (g *gathering) ofOurs(s *session, snap model.Snapshot) {
-	owned, err := s.adopted()
+	owned, err := s.store.Owned()
 	g.note(doctor.FactOwned, err, func() { g.facts.Owned = owned })
 	if _, waits := s.store.Answer("left"); waits != nil { // no guard waits for a confirmation
 		left, err := s.store.Interrupted()
