@@ -283,7 +283,7 @@ func deepCopy(v reflect.Value) reflect.Value {
 		return out
 	case reflect.Struct:
 		switch v.Interface().(type) {
-		case netip.Addr, netip.Prefix:
+		case netip.Addr, netip.AddrPort, netip.Prefix:
 			return v
 		}
 		out := reflect.New(v.Type()).Elem()

@@ -179,3 +179,17 @@ func TestServeDHCP(t *testing.T) {
 		t.Errorf("%+v%s", got, s.log())
 	}
 }
+
+// An address that somebody uses without having asked is not given to anybody else.
+func TestUsedAddressIsNotGiven(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	squatter, vm := s.port("tap0"), s.port("tap1")
+	want := all()
+	want.DHCP4.First, want.DHCP4.Last = netip.MustParseAddr("198.18.7.100"), netip.MustParseAddr("198.18.7.101")
+	squatter.Must(model.AddAddresses{Link: "eth0", Addresses: []model.Address{{Prefix: netip.MustParsePrefix("198.18.7.100/24"), Origin: model.Static}}})
+	s.do(model.StartService{Service: want})
+	if a := lease(t, vm); a != netip.MustParseAddr("198.18.7.101") {
+		t.Errorf("it got %s", a)
+	}
+}

@@ -25,7 +25,7 @@ const (
 	// batch is how many messages are answered after one write of the leases.
 	batch = 256
 	// saveAgain is how soon a write that did not work is tried again.
-	saveAgain = 5 * time.Second
+	saveAgain = 2 * time.Second
 )
 
 // Server serves one network.

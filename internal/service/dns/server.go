@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -343,10 +344,11 @@ func Check(c model.DNSConfig) error {
 	if len(c.Listen) == 0 {
 		return fmt.Errorf("DNS: no address to listen at: %w", model.ErrInvalid)
 	}
-	n := newNames(c, nil, nil)
 	for _, name := range append([]model.DNSName{{}}, c.Names...) {
-		if _, err := n.full(canonical(name.Name)); err != nil {
-			return fmt.Errorf("DNS: %q in the zone %q: %w: %w", name.Name, c.Zone, err, model.ErrInvalid)
+		full := strings.Trim(canonical(name.Name)+"."+canonical(c.Zone), ".")
+		long := slices.ContainsFunc(strings.Split(full, "."), func(label string) bool { return len(label) > 63 })
+		if len(full) > 253 || long || strings.Contains(full, "..") {
+			return fmt.Errorf("DNS: %q is not a name: it has an empty label, one of more than 63 bytes, or more than 253 in all: %w", full, model.ErrInvalid)
 		}
 	}
 	return nil

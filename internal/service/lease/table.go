@@ -49,13 +49,9 @@ type Client struct {
 	Port string
 }
 
-// key tells clients apart (RFC 2131, 2): by the identifier where they send one.
-func (c Client) key() string {
-	if c.ID != "" {
-		return "id " + c.ID
-	}
-	return "mac " + string(c.MAC)
-}
+// key tells clients apart. By RFC 2131, 2, the identifier alone would; but anybody may send
+// another's, and would take its address away.
+func (c Client) key() string { return string(c.MAC) + " " + c.ID }
 
 type state int
 
@@ -138,9 +134,14 @@ func (t *Table) Bind(c Client, a netip.Addr) error {
 		t.end(a, c) // it is kept for another one since the file was changed
 		return fmt.Errorf("%s: %w", a, ErrNotHis)
 	}
-	if e := t.entries[a]; e == nil || e.key != c.key() || !e.active(t.now()) {
+	if !t.has(c, a) {
 		if err := t.room(c); err != nil && !t.isStatic(c, a) {
 			return err
+		}
+	}
+	for old, e := range t.entries {
+		if old != a && e.key == c.key() && e.state == bound {
+			t.end(old, c) // it takes another one
 		}
 	}
 	t.put(a, c, bound, t.Duration())
@@ -153,6 +154,9 @@ func (t *Table) Holds(c Client, a netip.Addr) bool {
 	e := t.entries[a]
 	return e != nil && e.key == c.key() && e.state != conflict && e.active(t.now())
 }
+
+// has is Holds at the client's own port: what moves to another one must find room there.
+func (t *Table) has(c Client, a netip.Addr) bool { return t.Holds(c, a) && t.entries[a].Port == c.Port }
 
 // Known tells whether there is an address that is this client's.
 func (t *Table) Known(c Client) bool {
@@ -195,7 +199,7 @@ func (t *Table) find(c Client, wanted netip.Addr) (netip.Addr, error) {
 		return s.Address, nil
 	}
 	had := t.byKey[c.key()]
-	if t.Holds(c, had) {
+	if t.has(c, had) {
 		return had, nil
 	}
 	if err := t.room(c); err != nil {
@@ -310,9 +314,6 @@ func (t *Table) put(a netip.Addr, c Client, s state, length time.Duration) {
 	}
 	e := &entry{key: c.key(), state: s, until: t.now().Add(length)}
 	e.Lease = model.Lease{Address: a, MAC: c.MAC, ClientID: c.ID, Until: e.until.Unix(), Port: c.Port, Static: t.isStatic(c, a)}
-	if old, ok := t.byKey[c.key()]; ok && old != a && s == bound {
-		t.end(old, c)
-	}
 	t.entries[a] = e
 	if s == conflict {
 		return

@@ -64,7 +64,6 @@ func Open(link string) ([]*os.File, error) {
 		unix.SetsockoptString(int(f.Fd()), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, link),
 		unix.SetNonblock(int(f.Fd()), true), // Fd has made it blocking
 		c.SetICMPFilter(&filter),
-		c.SetControlMessage(ipv6.FlagHopLimit|ipv6.FlagInterface, true),
 		c.SetMulticastInterface(ifi),
 		// Receivers drop anything that may have come through a router: RFC 4861, 6.1.2.
 		c.SetMulticastHopLimit(255), c.SetHopLimit(255),
@@ -112,6 +111,9 @@ func (s *Sender) Run(ctx context.Context, sockets []*os.File) error {
 	}
 	conn := ipv6.NewPacketConn(raw)
 	defer conn.Close()
+	if err := conn.SetControlMessage(ipv6.FlagHopLimit|ipv6.FlagInterface, true); err != nil {
+		return fmt.Errorf("RA on %s: %w", s.Link, err)
+	}
 	asked := make(chan netip.Addr, 64)
 	heard := make(chan struct{})
 	go func() {
