@@ -26,6 +26,8 @@ func TestMain(m *testing.M) {
 			err = service.RunSupervisor(os.Args[2])
 		case service.ServerCommand:
 			err = service.RunServer()
+		case cagedCommand:
+			caged(os.Args[2])
 		default:
 			testnet.Main(m)
 			return

@@ -54,6 +54,7 @@ func Open(c model.DNSConfig) (files []*os.File, err error) {
 		})
 		return errors.Join(cerr, err)
 	}}
+	config.SetMultipathTCP(false) // Go's default for listeners
 	for _, a := range c.Listen {
 		at := netip.AddrPortFrom(a, port).String()
 		udp, err := config.ListenPacket(context.Background(), "udp", at)

@@ -1,0 +1,7 @@
+package service
+
+// For the tests of what is taken from a server.
+var (
+	Cage         = cage
+	StartWithout = startWithout
+)
