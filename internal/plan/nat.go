@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"drawbridge/internal/model"
 	"drawbridge/internal/spec"
@@ -18,7 +19,14 @@ type natted struct {
 	four, six    netip.Prefix // six is invalid without IPv6
 	taken        map[netip.Addr]bool
 	publish      []model.Publish
+	// known are the machines of the file by their MAC addresses, names what they are found
+	// by that no lease tells.
+	known []model.StaticLease
+	names []model.DNSName
 }
+
+// serves tells whether addresses and names are served on the network.
+func (nn *natted) serves() bool { return !nn.spec.NoDHCP }
 
 // natNetwork settles the subnets of a network: those of the file, those that it has
 // already, or such as nothing else here uses.
@@ -177,68 +185,179 @@ func (nn *natted) claim(n spec.NIC) {
 }
 
 // join gives a NIC its addresses on the network, and the way out of it, and notes what it
-// publishes.
-func (nn *natted) join(b *builder, machine string, n spec.NIC, nic *model.NICConfig, router bool) {
+// publishes. What a guest of ours makes of a prefix is known. router: it is to find its way out by
+// this network.
+func (nn *natted) join(b *builder, m model.MachineConfig, n spec.NIC, nic *model.NICConfig, router bool) {
+	has := nic.Addresses
 	if n.DHCP {
-		four := nn.chooseAddress(b, machine, n.Name)
+		four := nn.chooseAddress(b, m.Name, n.Name, nic.MAC)
 		if !four.IsValid() {
-			b.refuse(machine, fmt.Sprintf("there is no room for it in %s of network %s", nn.four, nn.name), "give the network a larger subnet")
+			b.refuse(m.Name, fmt.Sprintf("there is no room for it in %s of network %s", nn.four, nn.name), "give the network a larger subnet")
 			return
 		}
-		nic.DHCP, nic.Addresses = false, []netip.Prefix{four}
-		if nn.six.IsValid() && nn.six.Bits() == 64 {
-			nic.Addresses = append(nic.Addresses, netip.PrefixFrom(interfaceAddress(nn.six, nic.MAC), 64))
+		has = []netip.Prefix{four}
+		if nn.six.IsValid() && nn.six.Bits() == 64 && (m.HasAgent() || !nn.serves()) {
+			has = append(has, netip.PrefixFrom(interfaceAddress(nn.six, nic.MAC), 64))
+		}
+		nic.DHCP, nic.Addresses = nn.serves(), nil
+		if !nn.serves() {
+			nic.Addresses = has
 		}
 	}
+	if router && !n.Gateway.IsValid() {
+		nn.lead(nic)
+	}
+	nn.know(m.Name, n.Name, nic.MAC, has)
+	for _, p := range n.Publish {
+		nn.open(b, m.Name, n, p, has)
+	}
+}
+
+// lead tells a NIC whose addresses are given the way out; a DHCP server and an advertised
+// router tell it the others.
+func (nn *natted) lead(nic *model.NICConfig) {
 	for _, p := range nic.Addresses {
 		switch {
-		case !router || n.Gateway.IsValid():
 		case p.Addr().Is4():
 			nic.Gateway = nn.four.Addr().Next()
-		case nn.six.IsValid():
+		case nn.six.IsValid() && !nn.serves():
 			nic.Gateway6 = nn.six.Addr().Next()
 		}
-		for _, pub := range n.Publish {
-			if !pub.Address.IsValid() || pub.Address.Is4() == p.Addr().Is4() {
-				nn.publish = append(nn.publish, model.Publish{Protocol: pub.Protocol, Address: pub.Address, Port: pub.Port, To: p.Addr(), ToPort: pub.ToPort})
-			}
+	}
+}
+
+// know notes who a machine is for the servers: its IPv4 address is kept for it, and its name
+// is its own; the second NIC of a machine is named with it.
+func (nn *natted) know(machine, nic string, mac model.MAC, has []netip.Prefix) {
+	name := strings.ToLower(machine)
+	if slices.ContainsFunc(nn.known, func(l model.StaticLease) bool { return l.Name == name }) {
+		name += "-" + strings.ToLower(nic)
+	}
+	l := model.StaticLease{MAC: mac, Name: name}
+	var six []netip.Addr
+	for _, p := range has {
+		if p.Addr().Is6() {
+			six = append(six, p.Addr())
+		} else if !l.Address.IsValid() {
+			l.Address = p.Addr()
 		}
 	}
-	for _, pub := range n.Publish {
-		if !slices.ContainsFunc(nic.Addresses, func(p netip.Prefix) bool { return !pub.Address.IsValid() || pub.Address.Is4() == p.Addr().Is4() }) {
-			b.refuse(machine, fmt.Sprintf("port %d is published at %s, and %s has no address of that family", pub.Port, pub.Address, n.Name), "give it one, or publish at another address")
-		}
-		b.checkPublished(pub, nn.name)
+	nn.known = append(nn.known, l)
+	if six != nil {
+		nn.names = append(nn.names, model.DNSName{Name: name, Addresses: six})
 	}
+}
+
+// open publishes a port.
+func (nn *natted) open(b *builder, machine string, n spec.NIC, p spec.Publish, has []netip.Prefix) {
+	led := false
+	for _, to := range has {
+		if !p.Address.IsValid() || p.Address.Is4() == to.Addr().Is4() {
+			led = true
+			nn.publish = append(nn.publish, model.Publish{Protocol: p.Protocol, Address: p.Address, Port: p.Port, To: to.Addr(), ToPort: p.ToPort})
+		}
+	}
+	if !led {
+		b.refuse(machine, fmt.Sprintf("port %d is published at %s, and which address of that family %s has is not known", p.Port, p.Address, n.Name), "give it one with address:, or publish at another address")
+	}
+	b.checkPublished(p, nn.name)
+}
+
+// service is what the network's machines are told by servers of ours, nil for nothing.
+func (nn *natted) service() *model.Service {
+	if !nn.serves() {
+		return nil
+	}
+	host := nn.hosts()
+	s := &model.Service{Network: nn.name, Link: nn.bridge, DHCP4: &model.DHCP4Config{Server: host[0], First: nn.spec.First, Last: nn.spec.Last, Router: host[0].Addr(), Static: nn.known}}
+	if !s.DHCP4.First.IsValid() {
+		s.DHCP4.First, s.DHCP4.Last = nn.at(1), nn.at(nn.room())
+	}
+	if nn.six.IsValid() {
+		s.RA = &model.RAConfig{Prefixes: []model.RAPrefix{{Prefix: nn.six}}, LifetimeSeconds: routerLifetime}
+	}
+	if nn.spec.NoDNS {
+		return s
+	}
+	zone := orSame(nn.spec.Zone, zoneOf(nn.name))
+	s.DNS = &model.DNSConfig{Clients: nn.subnets(), Zone: zone, Names: nn.names}
+	for _, h := range host {
+		s.DNS.Listen = append(s.DNS.Listen, h.Addr())
+	}
+	for _, a := range nn.spec.DNS {
+		s.DNS.Upstreams = append(s.DNS.Upstreams, netip.AddrPortFrom(a, 53))
+	}
+	s.DHCP4.DNS, s.DHCP4.Domain = s.DNS.Listen[:1], zone
+	if s.RA != nil {
+		s.RA.DNS, s.RA.Search = s.DNS.Listen[1:], []string{zone}
+	}
+	return s
+}
+
+// routerLifetime is three times the most between two advertisements (RFC 4861, 6.2.1).
+const routerLifetime = 1800
+
+// zoneOf is the network's name below the domain that is for networks like this (RFC 8375).
+func zoneOf(network string) string {
+	label := strings.Map(func(r rune) rune {
+		if r == '_' || r == '.' {
+			return '-'
+		}
+		return r
+	}, strings.ToLower(network))
+	return strings.Trim(label, "-") + ".home.arpa"
+}
+
+// room is how many IPv4 addresses there are beside the network's, the host's and the
+// broadcast address; at is the first of them by 1.
+func (nn *natted) room() uint64 { return uint64(1)<<(32-nn.four.Bits()) - 3 }
+
+func (nn *natted) at(n uint64) netip.Addr {
+	var raw [4]byte
+	binary.BigEndian.PutUint32(raw[:], binary.BigEndian.Uint32(nn.four.Addr().AsSlice())+1+uint32(n))
+	return netip.AddrFrom4(raw)
 }
 
 // chooseAddress is the address of a machine's NIC: the one that it has, else one by its name,
 // outside of what is given to others where there is room.
-func (nn *natted) chooseAddress(b *builder, machine, nic string) netip.Prefix {
-	if c := nicConfig(b.now.Machine(machine), nic); c != nil {
-		for _, p := range c.Addresses {
-			if nn.four.Contains(p.Addr()) && p.Bits() == nn.four.Bits() && !nn.taken[p.Addr()] {
-				nn.taken[p.Addr()] = true
-				return p
-			}
+func (nn *natted) chooseAddress(b *builder, machine, nic string, mac model.MAC) netip.Prefix {
+	take := func(a netip.Addr) netip.Prefix {
+		nn.taken[a] = true
+		return netip.PrefixFrom(a, nn.four.Bits())
+	}
+	for _, a := range b.addressesKept(nn.name, machine, nic, mac) {
+		if nn.four.Contains(a) && !nn.taken[a] {
+			return take(a)
 		}
 	}
-	room := uint64(1)<<(32-nn.four.Bits()) - 3 // the network, the host, the broadcast
-	base := binary.BigEndian.Uint32(nn.four.Addr().AsSlice()) + 2
 	start := hashed(machine, nic, 0)
 	for _, avoid := range []bool{true, false} {
-		for try := range min(room, 1<<16) {
-			var raw [4]byte
-			binary.BigEndian.PutUint32(raw[:], base+uint32((start+try)%room))
-			a := netip.AddrFrom4(raw)
+		for try := range min(nn.room(), 1<<16) {
+			a := nn.at(1 + (start+try)%nn.room())
 			pooled := nn.spec.First.IsValid() && !a.Less(nn.spec.First) && !nn.spec.Last.Less(a)
 			if !nn.taken[a] && !(avoid && pooled) {
-				nn.taken[a] = true
-				return netip.PrefixFrom(a, nn.four.Bits())
+				return take(a)
 			}
 		}
 	}
 	return netip.Prefix{}
+}
+
+// addressesKept are those that a NIC has by its configuration, or by the servers'.
+func (b *builder) addressesKept(network, machine, nic string, mac model.MAC) (out []netip.Addr) {
+	if s := b.now.Service(network); s != nil && s.DHCP4 != nil {
+		for _, l := range s.DHCP4.Static {
+			if l.MAC == mac && l.Address.IsValid() {
+				out = append(out, l.Address)
+			}
+		}
+	}
+	if c := nicConfig(b.now.Machine(machine), nic); c != nil {
+		for _, p := range c.Addresses {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
 }
 
 // interfaceAddress is the address that a host makes of a prefix and its MAC (RFC 4291,

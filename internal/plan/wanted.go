@@ -117,6 +117,9 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 	for i := range w.bridges {
 		if nn := w.natted[w.bridges[i].network]; nn != nil {
 			w.bridges[i].forwarding = nn.forwarding()
+			if s := nn.service(); s != nil {
+				w.services = append(w.services, *s)
+			}
 		}
 	}
 	for _, t := range want.Taps {
@@ -178,7 +181,7 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 			nic.MAC = chooseMAC(b.opt.Seed, m.Name, n.Name)
 		}
 		if nn := w.natted[n.Network]; nn != nil {
-			nn.join(b, m.Name, n, &nic, !routed)
+			nn.join(b, mc, n, &nic, !routed)
 			routed = true
 		}
 		c.secure(b, n.Security, nic.MAC, nic.DHCP, nic.Addresses)
