@@ -140,13 +140,10 @@ func (b *builder) forwardSettings6(w *wanted, want map[string]string) {
 		return
 	}
 	want[all] = "1"
-	for _, l := range b.here().Links {
-		path := "ipv6/conf/" + l.Name + "/accept_ra"
-		switch accept, ours := b.own.Settings[path]; {
-		case here[path] == "1", ours && accept == "1" && here[path] == "2":
-			if l.Kind != model.Loopback && !b.isNetworkOfOurs(w, l.Name) && l.Port == nil {
-				want[path] = "2"
-			}
+	for _, l := range b.outward(w, true) {
+		path := "ipv6/conf/" + l + "/accept_ra"
+		if here[path] == "1" || here[path] == "2" && b.own.Settings[path] == "1" {
+			want[path] = "2"
 		}
 	}
 }

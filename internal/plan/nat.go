@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,7 +19,9 @@ type natted struct {
 	spec         *spec.Hidden
 	four, six    netip.Prefix // six is invalid without IPv6
 	taken        map[netip.Addr]bool
-	publish      []model.Publish
+	// kept are the addresses that machines have by now, by their MAC addresses.
+	kept    map[netip.Addr]model.MAC
+	publish []model.Publish
 	// known are the machines of the file by their MAC addresses, names what they are found
 	// by that no lease tells.
 	known []model.StaticLease
@@ -50,6 +53,7 @@ func (b *builder) natNetwork(n spec.Network) *natted {
 	for _, p := range nn.hosts() {
 		nn.taken[p.Addr()] = true
 	}
+	nn.kept = b.addressesKept(n.Name)
 	return nn
 }
 
@@ -190,7 +194,7 @@ func (nn *natted) claim(n spec.NIC) {
 func (nn *natted) join(b *builder, m model.MachineConfig, n spec.NIC, nic *model.NICConfig, router bool) {
 	has := nic.Addresses
 	if n.DHCP {
-		four := nn.chooseAddress(b, m.Name, n.Name, nic.MAC)
+		four := nn.chooseAddress(m.Name, n.Name, nic.MAC)
 		if !four.IsValid() {
 			b.refuse(m.Name, fmt.Sprintf("there is no room for it in %s of network %s", nn.four, nn.name), "give the network a larger subnet")
 			return
@@ -224,6 +228,15 @@ func (nn *natted) lead(nic *model.NICConfig) {
 			nic.Gateway6 = nn.six.Addr().Next()
 		}
 	}
+}
+
+// sources are the addresses that are all that a NIC may send from: where a router advertises
+// itself, a guest makes IPv6 addresses beside those that it is given.
+func (nn *natted) sources(nic model.NICConfig) []netip.Prefix {
+	if !nn.serves() || !nn.six.IsValid() {
+		return nic.Addresses
+	}
+	return slices.DeleteFunc(slices.Clone(nic.Addresses), func(p netip.Prefix) bool { return p.Addr().Is6() })
 }
 
 // know notes who a machine is for the servers: its IPv4 address is kept for it, and its name
@@ -320,13 +333,13 @@ func (nn *natted) at(n uint64) netip.Addr {
 
 // chooseAddress is the address of a machine's NIC: the one that it has, else one by its name,
 // outside of what is given to others where there is room.
-func (nn *natted) chooseAddress(b *builder, machine, nic string, mac model.MAC) netip.Prefix {
+func (nn *natted) chooseAddress(machine, nic string, mac model.MAC) netip.Prefix {
 	take := func(a netip.Addr) netip.Prefix {
 		nn.taken[a] = true
 		return netip.PrefixFrom(a, nn.four.Bits())
 	}
-	for _, a := range b.addressesKept(nn.name, machine, nic, mac) {
-		if nn.four.Contains(a) && !nn.taken[a] {
+	for _, a := range slices.SortedFunc(maps.Keys(nn.kept), netip.Addr.Compare) {
+		if nn.kept[a] == mac && nn.four.Contains(a) && !nn.taken[a] {
 			return take(a)
 		}
 	}
@@ -335,7 +348,7 @@ func (nn *natted) chooseAddress(b *builder, machine, nic string, mac model.MAC) 
 		for try := range min(nn.room(), 1<<16) {
 			a := nn.at(1 + (start+try)%nn.room())
 			pooled := nn.spec.First.IsValid() && !a.Less(nn.spec.First) && !nn.spec.Last.Less(a)
-			if !nn.taken[a] && !(avoid && pooled) {
+			if !nn.taken[a] && !(avoid && (pooled || nn.kept[a] != "")) {
 				return take(a)
 			}
 		}
@@ -343,18 +356,23 @@ func (nn *natted) chooseAddress(b *builder, machine, nic string, mac model.MAC) 
 	return netip.Prefix{}
 }
 
-// addressesKept are those that a NIC has by its configuration, or by the servers'.
-func (b *builder) addressesKept(network, machine, nic string, mac model.MAC) (out []netip.Addr) {
-	if s := b.now.Service(network); s != nil && s.DHCP4 != nil {
-		for _, l := range s.DHCP4.Static {
-			if l.MAC == mac && l.Address.IsValid() {
-				out = append(out, l.Address)
+// addressesKept are those that machines have by the servers of a network, or by their own
+// configuration.
+func (b *builder) addressesKept(network string) map[netip.Addr]model.MAC {
+	out := map[netip.Addr]model.MAC{}
+	for _, m := range b.now.Machines {
+		if m.Config == nil {
+			continue
+		}
+		for _, n := range m.Config.NICs {
+			for _, p := range n.Addresses {
+				out[p.Addr()] = n.MAC
 			}
 		}
 	}
-	if c := nicConfig(b.now.Machine(machine), nic); c != nil {
-		for _, p := range c.Addresses {
-			out = append(out, p.Addr())
+	if s := b.now.Service(network); s != nil && s.DHCP4 != nil {
+		for _, l := range s.DHCP4.Static {
+			out[l.Address] = l.MAC
 		}
 	}
 	return out

@@ -268,7 +268,7 @@ func (o *Owned) recordSetting(op model.SetSetting, before *model.Snapshot) {
 	for _, path := range append(model.SettingsWith(before.Here(), op.Path), op.Path) {
 		now, observed := before.Here().Settings[path]
 		_, known := o.Settings[path]
-		if link := settingLink(path); !observed || known || link != "" && o.ownsLink(link) || path != op.Path && now == op.Value {
+		if link := settingLink(path); !observed || known || link != "" && o.ownsLink(link) {
 			continue
 		}
 		if o.Settings == nil {

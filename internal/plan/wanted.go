@@ -180,11 +180,13 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 		if nic.MAC == "" {
 			nic.MAC = chooseMAC(b.opt.Seed, m.Name, n.Name)
 		}
+		known := nic.Addresses
 		if nn := w.natted[n.Network]; nn != nil {
 			nn.join(b, mc, n, &nic, !routed)
 			routed = true
+			known = nn.sources(nic)
 		}
-		c.secure(b, n.Security, nic.MAC, nic.DHCP, nic.Addresses)
+		c.secure(b, n.Security, nic.MAC, nic.DHCP, known)
 		w.cables = append(w.cables, c)
 		if n.Cabled {
 			nic.Link, nic.Transport = c.link, c.transport
