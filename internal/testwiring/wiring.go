@@ -103,13 +103,13 @@ func (h *host) count(what string, most int) int { return rapid.IntRange(0, most)
 
 // link adds a link of a namespace, with some addresses.
 func (h *host) link(ns int, l model.Link, addresses bool) string {
-	l.Up, l.MTU = rapid.Bool().Draw(h.t, "up"), 1500
+	l.Up, l.MTU = rapid.Bool().Draw(h.t, "up"), rapid.SampledFrom([]int{1500, 9000}).Draw(h.t, "mtu")
 	n := &h.s.Namespaces[ns]
 	n.Links = append(n.Links, l)
-	for k := range rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(h.t, "addresses") {
+	for k := range rapid.SampledFrom([]int{0, 0, 1, 1, 2, 5}).Draw(h.t, "addresses") {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(h.count("net", 255)), byte(k + 1)}), 24)
 		if rapid.Bool().Draw(h.t, "ipv6") {
-			p = netip.MustParsePrefix(fmt.Sprintf("2001:db8:%x::%x/64", h.count("net", 0xffff), k+1))
+			p = netip.MustParsePrefix(fmt.Sprintf("2001:db8:1111:2222:3333:4444:%x:666%x/64", h.count("net", 0xffff), k))
 		}
 		if addresses {
 			n.Addresses = append(n.Addresses, model.Address{Link: l.Name, Prefix: p, Origin: rapid.SampledFrom([]model.Origin{model.Static, model.DHCP, model.RA}).Draw(h.t, "origin")})
@@ -120,7 +120,7 @@ func (h *host) link(ns int, l model.Link, addresses bool) string {
 
 // Host is a host with any mixture of links, wired in ways that the kernel allows.
 func Host(t *rapid.T) model.Snapshot {
-	h := &host{t, model.Snapshot{Host: linkName(t, "host", 1), System: rapid.SampledFrom([]string{"", "Debian 12"}).Draw(t, "system"), Namespaces: []model.Namespace{{}}}}
+	h := &host{t, model.Snapshot{Host: rapid.SampledFrom([]string{linkName(t, "host", 1), strings.Repeat("host-name-", 6)}).Draw(t, "host"), System: rapid.SampledFrom([]string{"", "Debian 12"}).Draw(t, "system"), Namespaces: []model.Namespace{{}}}}
 	masters := []string{"", ""}
 	for n := range h.count("bridges", 3) {
 		masters = append(masters, h.link(0, model.Link{Name: linkName(t, "br", n), Kind: model.Bridged, Carrier: true, Bridge: &model.Bridge{}}, true))
@@ -190,6 +190,10 @@ func Step(t *rapid.T, s model.Snapshot) model.Snapshot {
 			}
 		case 1:
 			l.Carrier = !l.Carrier
+		case 2:
+			if l.Kind == model.TapKind && len(out.Machines) == 0 {
+				l.Name += "-" // as if another one came and this one went
+			}
 		}
 	}
 	if len(out.Machines) > 0 && rapid.Bool().Draw(t, "a machine goes") {
