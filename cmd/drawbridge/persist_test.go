@@ -138,12 +138,35 @@ type persistCase struct {
 	files   map[string]string
 	manager string // of internal/persist, as it is found
 	leased  bool
+	chosen  bool // by --manager
 }
 
 var persistCases = []persistCase{
 	{name: "networkd", booted: "systemd-networkd", manager: persist.Networkd},
 	{name: "networkd-dhcp", booted: "systemd-networkd", manager: persist.Networkd, leased: true, files: map[string]string{
 		"etc/systemd/network/10-uplink.network": "[Match]\nName=eth*\n[Network]\nDHCP=ipv4\nDNS=198.18.0.53\nAddress=2001:db8::5/64\nGateway=2001:db8::1\n[DHCPv4]\nIAID=77\n"}},
+}
+
+// ifupdown's interfaces are the booted ones, with the line that takes ours in.
+const interfacesFile = "source /etc/network/interfaces.d/*\nauto eth0\n"
+
+func init() {
+	static := "\taddress 198.18.0.5/24\n\tgateway 198.18.0.1\n\tdns-nameservers 198.18.0.53\n"
+	static6 := "\taddress 2001:db8::5/64\n\tgateway 2001:db8::1\n"
+	interfaces := func(text string) map[string]string {
+		return map[string]string{"etc/network/interfaces": interfacesFile + text}
+	}
+	netplan := func(text string) map[string]string {
+		return map[string]string{"etc/netplan/10-uplink.yaml": "network:\n  version: 2\n  ethernets:\n    eth0:\n" + text + "      nameservers: {addresses: [198.18.0.53]}\n"}
+	}
+	persistCases = append(persistCases,
+		persistCase{name: "netplan", booted: "netplan", manager: persist.Netplan},
+		persistCase{name: "netplan-dhcp", booted: "netplan", manager: persist.Netplan, leased: true, files: netplan("      dhcp4: true\n      addresses: [\"2001:db8::5/64\"]\n      routes: [{to: default, via: \"2001:db8::1\"}]\n")},
+		persistCase{name: "ifupdown", booted: "ifupdown,", manager: persist.Ifupdown, files: interfaces("iface eth0 inet static\n" + static + "iface eth0 inet6 static\n" + static6)},
+		persistCase{name: "ifupdown-dhcp", booted: "ifupdown,", manager: persist.Ifupdown, leased: true, files: interfaces("iface eth0 inet dhcp\niface eth0 inet6 static\n" + static6)},
+		persistCase{name: "ifupdown2", booted: "ifupdown2", manager: persist.Ifupdown2, files: interfaces("iface eth0\n" + static + static6)},
+		persistCase{name: "unit", booted: "systemd-networkd", manager: persist.OwnUnit, chosen: true},
+	)
 }
 
 // The next boot brings back what 'up' has made, by the manager that has the uplink, and
@@ -159,14 +182,22 @@ func TestPersist(t *testing.T) {
 
 func testPersist(t *testing.T, c persistCase) {
 	t.Helper()
-	s := newPersistSite(t, managerNamed(t, c.booted), booted.Options{Files: c.files})
+	s := newPersistSite(t, managerNamed(t, c.booted), booted.Options{Files: c.files, Units: []string{persist.UnitName}})
 	s.settled("eth0")
 	before := s.etc()
 	leases := s.leases()
 	if (len(leases) == 1) != c.leased {
 		t.Fatalf("leases: %v", leases)
 	}
-	out := s.run("up", "--yes", "--persist", s.file)
+	write := []string{"persist", "write", "--yes", s.file}
+	var out string
+	if c.chosen {
+		write = append(write, "--manager", c.manager)
+		s.run("up", "--yes", s.file)
+		out = s.run(write...)
+	} else {
+		out = s.run("up", "--yes", "--persist", s.file)
+	}
 	s.settled("br0")
 	live := *s.host.Look()
 	if !strings.Contains(out, "by "+c.manager+"\n") {
@@ -186,7 +217,7 @@ func testPersist(t *testing.T, c persistCase) {
 	if now := s.leases(); !slices.Equal(now, leases) {
 		t.Errorf("leases after the boot: %v, before: %v", now, leases)
 	}
-	if out := s.run("persist", "write", "--yes", s.file); !strings.Contains(out, "nothing to do") {
+	if out := s.run(write...); !strings.Contains(out, "nothing to do") {
 		t.Errorf("after the boot there is something to write:\n%s", out)
 	}
 	s.run("persist", "remove", "--yes")
@@ -289,4 +320,26 @@ func TestPersistBadInput(t *testing.T) {
 	// Whose file is not told, for nobody runs: the network is kept all the same.
 	shell("systemctl stop systemd-networkd.socket systemd-networkd")
 	fails(0, "for unit", "persist", "show", s.file)
+}
+
+// netplan's own checker refuses what it would refuse at boot, and nothing is written.
+func TestPersistAsksNetplan(t *testing.T) {
+	t.Parallel()
+	s := newPersistSite(t, managerNamed(t, "netplan"), booted.Options{})
+	s.settled("eth0")
+	s.run("up", "--yes", s.file)
+	before := s.etc()
+	if err := s.booted.Write(t.Context(), "/etc/netplan/20-mistake.yaml", "network:\n  ethernets:\n    eth0: {addresses: [nonsense]}\n"); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.booted.Run(t.Context(), filepath.Join(s.bin, "drawbridge"), "persist", "write", "--yes", s.file)
+	if err == nil || !strings.Contains(out, "netplan refuses the files") || !strings.Contains(out, "/etc/netplan/20-mistake.yaml:3") {
+		t.Errorf("it says: %v\n%s", err, out)
+	}
+	if _, err := s.booted.Run(t.Context(), "rm", "/etc/netplan/20-mistake.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	if after := s.etc(); after != before {
+		t.Errorf("/etc before and after:\n%s", cmp.Diff(before, after))
+	}
 }

@@ -42,6 +42,8 @@ type upOptions struct {
 	looks   looks
 	// persist writes the files of the next boot once all is done and confirmed.
 	persist bool
+	// wait is the patience with whoever brings the uplinks up, at boot.
+	wait time.Duration
 }
 
 func newUpCommand(a *app) *cobra.Command {
@@ -75,6 +77,7 @@ brings it back, once all is done and confirmed: see 'drawbridge persist'.
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "ask nothing")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
 	o.looks.flags(cmd)
+	cmd.Flags().DurationVar(&o.wait, "wait", 0, "wait up to `TIME` until the uplink has addresses to move, as at boot")
 	cmd.Flags().BoolVar(&o.persist, "persist", false, "keep it over a reboot: 'drawbridge persist write' when all is done and confirmed")
 	cmd.Flags().DurationVar(&o.confirm, "confirm", 0, "roll back unless 'drawbridge confirm' comes within `TIME`, from any session")
 	return cmd
@@ -180,6 +183,11 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	want, err := a.readFile(o.file, o.uplink)
 	if err != nil {
 		return err
+	}
+	if o.wait > 0 {
+		if err := a.waitForUplinks(ctx, want, o.wait); err != nil {
+			return err
+		}
 	}
 	if !o.persist {
 		return a.change(ctx, want, o)

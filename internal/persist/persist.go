@@ -66,6 +66,9 @@ const (
 func Managers() []Manager {
 	return []Manager{
 		{Networkd, networkdReads, []string{"systemd-networkd.service"}, writeNetworkd},
+		{Netplan, netplanReads, []string{"systemd-networkd.service"}, writeNetplan},
+		{Ifupdown, ifupdownReads, []string{"networking.service"}, writeIfupdown},
+		{Ifupdown2, ifupdownReads, []string{"networking.service"}, writeIfupdown2},
 		{OwnUnit, nil, []string{UnitName}, writeOwnUnit},
 	}
 }

@@ -92,6 +92,13 @@ var duid = []byte{0xff, 0xb6, 0x22, 0x0f, 0xeb, 0, 2, 0, 0, 0xab, 0x11, 1, 2, 3,
 
 var goldens = []golden{
 	{name: "static", state: bridged, manager: []string{persist.Networkd}},
+	{name: "unmanaged", state: bridged, manager: []string{persist.Netplan, persist.Ifupdown, persist.Ifupdown2, persist.OwnUnit}, have: persist.Existing{"/etc/network/interfaces": "source-directory interfaces.d\n"}},
+	{name: "leased-unmanaged", state: leased, manager: []string{persist.Netplan, persist.Ifupdown}, leases: []persist.Lease{{Address: netip.MustParseAddr("198.18.0.100"), Identity: persist.Identity{ClientID: duid}}}, have: persist.Existing{"/etc/network/interfaces": "source /etc/network/interfaces.d/*\n"}},
+	{name: "carried", state: bridged, manager: []string{persist.Netplan, persist.Ifupdown, persist.Ifupdown2}, have: persist.Existing{
+		"/etc/netplan/10-a.yaml":  "network:\n  version: 2\n  ethernets:\n    lan:\n      match: {name: 'eth*'}\n      mtu: 1400\n      addresses: [198.18.0.5/24]\n      nameservers: {addresses: [198.18.0.53], search: [lab.invalid]}\n  vlans:\n    vlan7: {id: 7, link: lan}\n",
+		"/etc/netplan/20-b.yaml":  "network:\n  ethernets:\n    lan:\n      addresses: ['2001:db8::5/64']\n      routes:\n      - to: default # by the router\n        via: 198.18.0.1\n",
+		"/etc/network/interfaces": "# mine\nauto lo eth0\niface lo inet loopback\nsource /etc/network/interfaces.d/*\niface eth0 inet static\n  address 198.18.0.5/24\n  gateway 198.18.0.1\n  dns-nameservers 198.18.0.53\n  up ip route add 198.18.9.0/24 \\\n    via 198.18.0.9 dev eth0\n  up ethtool -K eth0 tso off\niface eth0 inet6 static\n  address 2001:db8::5/64\n",
+	}},
 	{name: "leased", state: leased, manager: []string{persist.Networkd}, leases: []persist.Lease{{Address: netip.MustParseAddr("198.18.0.100"), Identity: persist.Identity{ClientID: duid, Hostname: "host"}}}},
 	{name: "with-a-machine", state: bridged, manager: []string{persist.Networkd}, change: func(_ *model.Snapshot, own *plan.Owned) {
 		own.Machines, own.Secured = []string{"web"}, []model.PortSecurity{{Link: "tap0"}}
@@ -201,6 +208,28 @@ func TestAFileWithAMistake(t *testing.T) {
 	_, err := m.Plan(persist.WishOf(s, own, nil), persist.Existing{"/etc/systemd/network/10-a.network": "[Match]\nName=eth0\n[Network]\nDHCP yes\n"})
 	if err == nil || !strings.Contains(err.Error(), "10-a.network: line 4") {
 		t.Errorf("it says: %v", err)
+	}
+}
+
+// What a manager would not take, or would take otherwise, is refused with the reason.
+func TestRefusals(t *testing.T) {
+	s, own := bridged()
+	for says, c := range map[string]struct {
+		manager string
+		have    persist.Existing
+	}{
+		"takes nothing in":                    {persist.Ifupdown, persist.Existing{"/etc/network/interfaces": "auto eth0\nsource /etc/network/other/*\n"}},
+		"maps eth0":                           {persist.Ifupdown, persist.Existing{"/etc/network/interfaces": "source interfaces.d/*\nmapping eth0\n  script x\n"}},
+		"hands the network to NetworkManager": {persist.Netplan, persist.Existing{"/etc/netplan/a.yaml": "network:\n  renderer: NetworkManager\n"}},
+		"/etc/netplan/a.yaml: yaml":           {persist.Netplan, persist.Existing{"/etc/netplan/a.yaml": "network:\n\tversion: 2\n"}},
+		"comes before ours":                   {persist.Netplan, persist.Existing{"/etc/netplan/a.yaml": "network:\n  ethernets:\n    0-a: {match: {name: eth0}}\n"}},
+	} {
+		m, _ := persist.Find(c.manager)
+		_, err := m.Plan(persist.WishOf(s, own, nil), c.have)
+		var refusal *persist.Refusal
+		if !errors.As(err, &refusal) || !strings.Contains(err.Error(), says) || refusal.Hint == "" {
+			t.Errorf("%s, for %q: %v", c.manager, says, err)
+		}
 	}
 }
 

@@ -31,13 +31,14 @@ func writeOwnUnit(w Wish, _ Existing) (Files, error) {
 		out.Files = append(out.Files, File{Path: kept, Mode: 0o644, Content: mark("the copy of "+src.Path+" that "+UnitName+" reads") + src.Content,
 			Why: "what 'drawbridge up' reads at boot"})
 	}
-	command := fmt.Sprintf("%s up --yes", quoted(src.Program))
+	command := fmt.Sprintf("%s up --yes --wait 60s", quoted(src.Program))
 	if src.Uplink != "" {
 		command += " --uplink " + src.Uplink
 	}
 	text := mark("brings the network of "+src.Path+" up at boot") + `[Unit]
 Description=Bridges, taps and machines of drawbridge
-# Behind whoever brings the uplink up, before who waits for the network.
+# Behind whoever brings the uplink up, before who waits for the network. Who brings it up
+# may go on after that: --wait has patience until the uplink has its addresses.
 Wants=network.target
 After=network.target systemd-networkd-wait-online.service NetworkManager-wait-online.service networking.service dhcpcd.service
 Before=network-online.target

@@ -183,6 +183,7 @@ func (b *builder) releaseUplink(u OwnedUplink) {
 	}
 	restore := func() {}
 	if len(moving) > 0 {
+		b.admitIPv6(u.Name, moving)
 		b.relaxRPFilter(u.Bridge, u.Name)
 		restore = b.relaxRPFilter(u.Name, u.Name)
 		b.step(fmt.Sprintf("Give %s its addresses back", u.Name), "They are on both interfaces for a moment, so that not one packet finds nobody at home.",
@@ -213,6 +214,17 @@ func (b *builder) releaseUplink(u OwnedUplink) {
 		b.solicit(u.Name)
 	}
 	b.own.dropUplink(u.Name)
+}
+
+// admitIPv6 lets an uplink have IPv6 addresses again: some managers take IPv6 off a
+// bridge's port (ifupdown2 does, when it plugs it in at boot).
+func (b *builder) admitIPv6(link string, moving []model.Address) {
+	path := "ipv6/conf/" + link + "/disable_ipv6"
+	if b.here().Settings[path] != "1" || !slices.ContainsFunc(moving, func(a model.Address) bool { return a.Prefix.Addr().Is6() }) {
+		return
+	}
+	b.step("Let "+link+" have IPv6 again", "It was switched off while it was a port: the kernel would refuse its IPv6 addresses.", model.SetSetting{Path: path, Value: "0"})
+	delete(b.own.Settings, path) // not to be brought back: the host's place is there again
 }
 
 // bringBack restores the addresses and routes that an uplink had before the host

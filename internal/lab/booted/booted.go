@@ -194,6 +194,7 @@ func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), searchPath)
+	cmd.WaitDelay = time.Second // what runs inside may outlive nsenter, and hold its output
 	return cmd
 }
 
