@@ -55,7 +55,7 @@ func check(ctx context.Context, w written) error {
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, program, command[1:]...).CombinedOutput(); err != nil {
 		said := strings.ReplaceAll(strings.TrimSpace(string(out)), dir, "")
-		return fmt.Errorf("%s refuses the files: %w\n%s", command[0], err, indent(errors.New(said)))
+		return fmt.Errorf("%s refuses the files: %w\n%w", command[0], err, indent(errors.New(said)))
 	}
 	return nil
 }
