@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,10 +25,10 @@ var managedUplink = booted.Uplink{
 // change is made and undone under its eyes.
 func TestUnderAManager(t *testing.T) {
 	says := map[string]string{
-		"systemd-networkd": "warn: eth0: systemd-networkd manages it (/etc/systemd/network/10-uplink.network)",
-		"NetworkManager":   "warn: eth0: NetworkManager manages it (uplink, in /etc/NetworkManager/system-connections/uplink.nmconnection)",
-		"netplan":          "warn: eth0: systemd-networkd manages it (/run/systemd/network/10-netplan-eth0.network, written by netplan)",
-		"cloud-init":       "warn: eth0: systemd-networkd manages it (/run/systemd/network/10-netplan-eth0.network, written by cloud-init)",
+		"systemd-networkd": "note: eth0: systemd-networkd manages it (/etc/systemd/network/10-uplink.network)",
+		"NetworkManager":   "note: eth0: NetworkManager manages it (uplink, in /etc/NetworkManager/system-connections/uplink.nmconnection)",
+		"netplan":          "note: eth0: systemd-networkd manages it (/run/systemd/network/10-netplan-eth0.network, written by netplan)",
+		"cloud-init":       "note: eth0: systemd-networkd manages it (/run/systemd/network/10-netplan-eth0.network, written by cloud-init)",
 		"ifupdown2":        "note: eth0: ifupdown2 manages it (/etc/network/interfaces)",
 		"ifupdown":         "note: eth0: ifupdown manages it (/etc/network/interfaces)",
 	}
@@ -43,6 +45,37 @@ func TestUnderAManager(t *testing.T) {
 			underAManager(t, m, bin, says[name])
 		})
 	}
+}
+
+// again is what each manager does when it is told to, or starts anew, or a cable comes back:
+// each time until it has decided about eth0. ifupdown and ifupdown2 do nothing by themselves.
+var again = map[string][]string{
+	"networkctl": {
+		"networkctl reload; " + networkdLeaves, "systemctl restart systemd-networkd; " + networkdLeaves,
+		"ip link set eth0 down; ip link set eth0 up; " + networkdLeaves,
+	},
+	"netplan": {"netplan apply; " + networkdLeaves, "systemctl restart systemd-networkd; " + networkdLeaves},
+	"nmcli": {
+		"nmcli general reload; nmcli connection reload; " + nmLeaves, "systemctl restart NetworkManager; nm-online -s -q; " + nmLeaves,
+		"ip link set eth0 down; ip link set eth0 up; " + nmLeaves,
+	},
+}
+
+const (
+	networkdLeaves = "timeout 30 sh -c 'until networkctl list --no-legend eth0 | grep -q unmanaged; do sleep 0.1; done'"
+	nmLeaves       = "timeout 30 sh -c 'until nmcli -t device | grep -q eth0:ethernet:unmanaged; do sleep 0.1; done'"
+)
+
+// globals are a link's addresses but for link-local ones.
+func globals(ns *model.Namespace, link string) string {
+	var out []string
+	for _, a := range ns.AddressesOf(link) {
+		if a.Origin != model.LinkLocal {
+			out = append(out, a.Prefix.String())
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
 }
 
 // byCloudInit is netplan with the file that cloud-init writes.
@@ -108,7 +141,24 @@ func underAManager(t *testing.T, m booted.Manager, bin, says string) {
 			t.Errorf("from br0: %s", out)
 		}
 	}
+	for _, act := range again[m.Program] {
+		if out, err := h.Run(t.Context(), "sh", "-c", act); err != nil {
+			t.Fatalf("%s: %v: %s", act, err, out)
+		}
+		if ns := host.Look(); ns.Link("eth0").Master != "br0" || globals(ns, "eth0") != "" || globals(ns, "br0") != "198.18.0.5/24 2001:db8::5/64" {
+			t.Errorf("after %q: eth0 in %q with %q, br0 with %q", act, ns.Link("eth0").Master, globals(ns, "eth0"), globals(ns, "br0"))
+		}
+	}
 	run("down", "--yes")
+	if out, err := h.Run(t.Context(), "sh", "-c", "ls /run/systemd/network/*drawbridge* /run/NetworkManager/conf.d/*drawbridge*"); err == nil {
+		t.Errorf("after down there is still %s", out)
+	}
+	testnet.Within(t, testnet.Patience, func() error { // its manager has it again
+		if out := run("plan", file); !strings.Contains(out, says) {
+			return errors.New(out)
+		}
+		return nil
+	})
 	if got := host.Look(); got.Link("br0") != nil || got.Link("eth0").Master != "" {
 		t.Errorf("after down: %v", names(*got))
 	}

@@ -17,8 +17,8 @@ import (
 	"drawbridge/internal/preflight"
 )
 
-// groupsKernel is the namespace's kernel, with what only a process can hold: memberships
-// of multicast groups.
+// groupsKernel is the namespace's kernel, with what only a process can hold, memberships
+// of multicast groups, and with the network managers beside us.
 type groupsKernel struct {
 	*kernel.Kernel
 	a *app
@@ -37,6 +37,8 @@ func (k groupsKernel) Do(ctx context.Context, op model.Operation) (model.Made, e
 		return nil, k.a.startGroup(k.s, keeper.Groups{Uplink: op.From, Link: op.To, Groups: op.Groups})
 	case model.LeaveGroups:
 		return nil, keeper.Folder(k.s.store.Dir).StopGroups(op.From)
+	case model.LeaveAlone, model.ManageAgain:
+		return nil, k.a.tellManager(ctx, k.s, op)
 	default:
 		return k.Kernel.Do(ctx, op)
 	}

@@ -69,6 +69,8 @@ func (b *bus) call(service, path, method string, result any, args ...any) error 
 		return fmt.Errorf("no answer within %v", AskTime)
 	case call.Err != nil:
 		return call.Err
+	case result == nil:
+		return nil
 	}
 	return call.Store(result)
 }

@@ -27,8 +27,8 @@ type daemon struct {
 
 // The names of the two that are asked.
 const (
-	NetworkManager = "NetworkManager"
-	Networkd       = "systemd-networkd"
+	NetworkManager = model.NetworkManager
+	Networkd       = model.Networkd
 )
 
 var daemons = []daemon{

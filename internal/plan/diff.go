@@ -37,6 +37,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 		b.forwardLinks(w)
 	}
 	b.dropForwarding(w)
+	b.leaveNew(w)
 	for _, wb := range w.bridges {
 		b.makeBridge(wb)
 	}
@@ -60,6 +61,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	b.forward(w)
 	b.runServices(w)
 	b.runMachines(w.machines)
+	b.manageAgain()
 	if w.empty() {
 		b.restoreSettings()
 	}
@@ -225,6 +227,7 @@ func (b *builder) connectUplink(wb wantedBridge) {
 		b.note("%s stays a VLAN of %s: tagged frames reach it as before, and do not enter %s", child, wb.uplink, wb.name)
 	}
 	b.plugUplink(wb.uplink, wb.name, wb.host == "move")
+	b.leaveUplink(wb.uplink)
 }
 
 // shapeBridge gives a bridge that was there before its uplink the uplink's MAC address

@@ -70,6 +70,8 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		}
 	case model.JoinGroups, model.LeaveGroups, model.RedirectIngress, model.ResetOffloads, model.AllowOffloads:
 		return inverseUnseen(op)
+	case model.LeaveAlone, model.ManageAgain:
+		return inverseForManager(op, ns)
 	case model.SecurePorts, model.FreePorts, model.SetIsolated:
 		return inverseForPort(op, ns)
 	case model.SetForwarding, model.DropForwarding:

@@ -32,6 +32,8 @@ type Owned struct {
 	Machines []string `json:"machines,omitempty"`
 	// Services are the networks whose servers were started.
 	Services []string `json:"services,omitempty"`
+	// Beside is what managers were told to leave alone.
+	Beside []Beside `json:"beside,omitempty"`
 	// Networks of the file that is in force, with their bridges: what names a network
 	// later, without the file at hand, is looked up here.
 	Networks []OwnedNetwork `json:"networks,omitempty"`
@@ -82,7 +84,7 @@ type OwnedUplink struct {
 
 // Empty tells whether there is nothing to bring back.
 func (o Owned) Empty() bool {
-	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Secured)+len(o.Forwarding)+len(o.Machines)+len(o.Services)+len(o.Networks) == 0
+	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Secured)+len(o.Forwarding)+len(o.Machines)+len(o.Services)+len(o.Networks)+len(o.Beside) == 0
 }
 
 // WithIndexes notes the indexes that the kernel gave to the links that were made.
@@ -100,6 +102,7 @@ func (o Owned) clone() Owned {
 	o.Links, o.Touched, o.Uplinks = slices.Clone(o.Links), slices.Clone(o.Touched), slices.Clone(o.Uplinks)
 	o.Addresses, o.Settings, o.Machines = slices.Clone(o.Addresses), maps.Clone(o.Settings), slices.Clone(o.Machines)
 	o.Rules, o.Networks, o.Secured = slices.Clone(o.Rules), slices.Clone(o.Networks), slices.Clone(o.Secured)
+	o.Beside = slices.Clone(o.Beside)
 	o.Services, o.Forwarding = slices.Clone(o.Services), slices.Clone(o.Forwarding)
 	return o
 }
@@ -191,6 +194,8 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 		o.Addresses = slices.DeleteFunc(o.Addresses, func(a model.Address) bool {
 			return slices.ContainsFunc(op.Addresses, func(d model.Address) bool { return a.Link == op.Link && a.Prefix == d.Prefix })
 		})
+	case model.LeaveAlone, model.ManageAgain:
+		o.recordBeside(op)
 	case model.SetSetting:
 		o.recordSetting(op, before)
 	case model.CopyRules:

@@ -18,16 +18,26 @@ func (c *checker) managers() {
 	}
 	var several []string
 	for _, m := range l.Managers {
-		severity := Note
-		if m.Acts {
+		severity, hint := Note, ""
+		good := manager.ForGood(m, l.Name)
+		told := ""
+		switch {
+		case m.Acts && model.CanBeTold(m.Name):
+			told = "; it is told to leave it alone until the next boot"
+			if m.Silent != "" {
+				severity = Warn
+			}
+			hint = "for good: drawbridge persist write"
+		case m.Acts:
 			severity = Warn
+		}
+		if m.Acts {
 			several = append(several, m.Name)
 		}
-		hint := ""
-		if good := manager.ForGood(m, l.Name); good != "" && (m.Acts || m.Writer != "") {
+		if good != "" && told == "" && (m.Acts || m.Writer != "") {
 			hint = "try it with --confirm 60s; for good: " + good
 		}
-		c.add(severity, l.Name, fmt.Sprintf("%s manages it%s: %s%s", m.Name, known(m), m.WouldDo, silent(m)), hint)
+		c.add(severity, l.Name, fmt.Sprintf("%s manages it%s: %s%s%s", m.Name, known(m), m.WouldDo, told, silent(m)), hint)
 	}
 	if len(several) > 1 {
 		c.add(Warn, l.Name, fmt.Sprintf("%s all manage it: each may undo what another does, and what drawbridge does", strings.Join(several, " and ")),

@@ -1,0 +1,96 @@
+package model
+
+import (
+	"slices"
+	"strings"
+)
+
+// LeaveAlone tells a manager to leave links alone, in runtime configuration that a reboot
+// forgets. A link that is there already must be told of only once it has no address of the
+// manager's any more: the manager takes what it gave.
+type LeaveAlone struct {
+	Manager string   `json:"manager"`
+	Links   []string `json:"links"`
+	// Later are links that a following LeaveAlone tells of: what takes this one back takes
+	// theirs back too, when all is as it was.
+	Later []string `json:"later,omitempty"`
+	// Follows: another has it in its Later.
+	Follows bool `json:"follows,omitempty"`
+}
+
+// ManageAgain takes a [LeaveAlone] back for links; what was not told is no error.
+type ManageAgain struct {
+	Manager string   `json:"manager"`
+	Links   []string `json:"links"`
+}
+
+func (LeaveAlone) Op() string  { return "leave-alone" }
+func (ManageAgain) Op() string { return "manage-again" }
+
+func (o LeaveAlone) Object() string  { return o.Manager }
+func (o ManageAgain) Object() string { return o.Manager }
+
+func (o LeaveAlone) apply(s *Snapshot) error {
+	n := s.Here()
+	for i := range n.Links {
+		if l := &n.Links[i]; slices.Contains(o.Links, l.Name) {
+			l.Managers = slices.DeleteFunc(slices.Clone(l.Managers), func(m Manager) bool { return m.Name == o.Manager })
+		}
+	}
+	return nil
+}
+
+// What a manager does with a link that it is given back is its own affair.
+func (o ManageAgain) apply(*Snapshot) error { return nil }
+
+// The managers that can be told.
+const (
+	NetworkManager = "NetworkManager"
+	Networkd       = "systemd-networkd"
+)
+
+// CanBeTold tells whether a manager has runtime configuration by which it leaves links alone.
+func CanBeTold(manager string) bool { return BesideFile(manager) != "" }
+
+// BesideFile is the file of ours that tells a manager, "" for one that cannot be told.
+func BesideFile(manager string) string {
+	switch manager {
+	case NetworkManager:
+		return "/run/NetworkManager/conf.d/90-drawbridge-beside.conf"
+	case Networkd:
+		return "/run/systemd/network/00-drawbridge-beside.network"
+	default:
+		return ""
+	}
+}
+
+// BesideText is what it holds. NetworkManager's own section does not take the place of what
+// a person told it (NetworkManager.conf(5), device-*); of networkd's files the first by name
+// that matches a link counts.
+func BesideText(manager string, links []string) string {
+	mark := "# Written by drawbridge, for this boot only: it takes this away with 'drawbridge down'.\n"
+	if manager == NetworkManager {
+		match := make([]string, len(links))
+		for i, l := range links {
+			match[i] = "interface-name:=" + l
+		}
+		return mark + "[device-drawbridge]\nmatch-device=" + strings.Join(match, ";") + "\nmanaged=0\n"
+	}
+	return mark + "[Match]\nName=" + strings.Join(links, " ") + "\n[Link]\nUnmanaged=yes\n"
+}
+
+// BesideLinks reads the links back from a file's text.
+func BesideLinks(text string) (links []string) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if names, ok := strings.CutPrefix(line, "Name="); ok {
+			links = strings.Fields(names)
+		}
+		if match, ok := strings.CutPrefix(line, "match-device="); ok {
+			for one := range strings.SplitSeq(match, ";") {
+				links = append(links, strings.TrimPrefix(one, "interface-name:="))
+			}
+		}
+	}
+	return links
+}

@@ -1,0 +1,216 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"drawbridge/internal/model"
+)
+
+// Beside is what a manager was told to leave alone.
+type Beside struct {
+	Manager string   `json:"manager"`
+	Links   []string `json:"links"`
+}
+
+// besides are the managers here that act by themselves and can be told to leave links
+// alone.
+func (b *builder) besides() []string {
+	var out []string
+	for _, told := range b.own.Beside {
+		out = append(out, told.Manager)
+	}
+	for _, l := range b.here().Links {
+		for _, m := range l.Managers {
+			if m.Acts && model.CanBeTold(m.Name) && !slices.Contains(out, m.Name) {
+				out = append(out, m.Name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// leaveNew tells every manager of the links that are going to be made, before it sees them:
+// it may have settings for all that there is.
+func (b *builder) leaveNew(w *wanted) {
+	var links, uplinks []string
+	add := func(list *[]string, name string) {
+		if !slices.Contains(*list, name) {
+			*list = append(*list, name)
+		}
+	}
+	for _, wb := range w.bridges {
+		if b.here().Link(wb.name) == nil {
+			add(&links, wb.name)
+		}
+		if l := b.here().Link(wb.uplink); l != nil && l.Master != wb.name {
+			add(&uplinks, wb.uplink)
+		}
+	}
+	for _, c := range w.cables {
+		if b.here().Link(c.link) == nil {
+			add(&links, c.link)
+		}
+	}
+	for _, m := range b.besides() {
+		held := slices.DeleteFunc(slices.Clone(uplinks), func(u string) bool { return !b.manages(m, u) })
+		if len(links)+len(held) == 0 {
+			continue
+		}
+		title := fmt.Sprintf("Tell %s to leave %s alone", m, namesOf(links))
+		if len(links) == 0 {
+			title = fmt.Sprintf("Note that %s is to leave %s alone", m, namesOf(held))
+		}
+		b.step(title,
+			fmt.Sprintf("%s manages this host's network, and might set up what is made here, or take it back. It is told for this boot only: a reboot forgets it.", m),
+			model.LeaveAlone{Manager: m, Links: links, Later: held})
+	}
+}
+
+// manages tells whether a manager has a link.
+func (b *builder) manages(name, link string) bool {
+	l := b.here().Link(link)
+	return l != nil && slices.ContainsFunc(l.Managers, func(m model.Manager) bool { return m.Name == name && m.Acts })
+}
+
+// leaveUplink tells the managers of an uplink that has given its addresses away. Earlier they
+// would take the addresses.
+func (b *builder) leaveUplink(uplink string) {
+	for _, m := range b.besides() {
+		if b.manages(m, uplink) {
+			b.step(fmt.Sprintf("Tell %s to leave %s alone", m, uplink),
+				fmt.Sprintf("It would give %s its addresses again, or take it out of the bridge, at a reload, a restart, or when a cable is plugged in again.", uplink),
+				model.LeaveAlone{Manager: m, Links: []string{uplink}, Follows: true})
+		}
+	}
+}
+
+// manageAgain gives back what is no longer ours.
+func (b *builder) manageAgain() {
+	for _, told := range slices.Clone(b.own.Beside) {
+		var back []string
+		var uplink string
+		for _, name := range told.Links {
+			if b.own.ownsLink(name) || slices.ContainsFunc(b.own.Uplinks, func(u OwnedUplink) bool { return u.Name == name }) {
+				continue
+			}
+			if back = append(back, name); b.here().Link(name) != nil {
+				uplink = name
+			}
+		}
+		if len(back) == 0 {
+			continue
+		}
+		restore := b.withoutDAD(told.Manager, uplink)
+		b.step(fmt.Sprintf("Give %s back to %s", namesOf(back), told.Manager), "It was told to leave them alone; now all is as it was.",
+			model.ManageAgain{Manager: told.Manager, Links: back})
+		restore()
+	}
+}
+
+// withoutDAD switches duplicate address detection off on a link that NetworkManager is
+// given back: it takes every address off and puts it on again, and an IPv6 address is of no
+// use for the second in which the kernel looks for another host that has it.
+func (b *builder) withoutDAD(name, link string) (restore func()) {
+	path := "ipv6/conf/" + link + "/accept_dad"
+	was, known := b.here().Settings[path]
+	if name != model.NetworkManager || !known || was == "0" {
+		return func() {}
+	}
+	b.step("Let "+link+" take its addresses without looking for others that have them", name+" puts the addresses on again that are there already.",
+		model.SetSetting{Path: path, Value: "0"})
+	return func() {
+		b.step("Look for other hosts with the addresses of "+link+" again", "As before.", model.SetSetting{Path: path, Value: was})
+	}
+}
+
+// inverseForManager gives the links back, those that are told of later as well: by then all
+// that came after is undone.
+func inverseForManager(op model.Operation, ns *model.Namespace) model.Operations {
+	switch op := op.(type) {
+	case model.LeaveAlone:
+		if op.Follows {
+			return nil
+		}
+		back := model.ManageAgain{Manager: op.Manager, Links: slices.Concat(op.Links, op.Later)}
+		undo := model.Operations{back}
+		for _, link := range op.Later {
+			path := "ipv6/conf/" + link + "/accept_dad"
+			if was := ns.Settings[path]; op.Manager == model.NetworkManager && was != "" && was != "0" {
+				undo = slices.Concat(model.Operations{model.SetSetting{Path: path, Value: "0"}}, undo, model.Operations{model.SetSetting{Path: path, Value: was}})
+			}
+		}
+		return undo
+	case model.ManageAgain:
+		// One that is there has its addresses from its manager again, and keeps them.
+		gone := slices.DeleteFunc(slices.Clone(op.Links), func(name string) bool { return ns.Link(name) != nil })
+		if len(gone) > 0 {
+			return model.Operations{model.LeaveAlone{Manager: op.Manager, Links: gone}}
+		}
+	}
+	return nil
+}
+
+// recordBeside notes who was told of what.
+func (o *Owned) recordBeside(op model.Operation) {
+	switch op := op.(type) {
+	case model.LeaveAlone:
+		told := at(o.Beside, func(b Beside) bool { return b.Manager == op.Manager })
+		if told == nil {
+			o.Beside = append(o.Beside, Beside{Manager: op.Manager})
+			told = &o.Beside[len(o.Beside)-1]
+		}
+		links := slices.Concat(told.Links, op.Links)
+		slices.Sort(links)
+		told.Links = slices.Compact(links)
+	case model.ManageAgain:
+		if told := at(o.Beside, func(b Beside) bool { return b.Manager == op.Manager }); told != nil {
+			told.Links = slices.DeleteFunc(slices.Clone(told.Links), func(name string) bool { return slices.Contains(op.Links, name) })
+		}
+		o.Beside = slices.DeleteFunc(o.Beside, func(b Beside) bool { return len(b.Links) == 0 })
+	}
+}
+
+// namesOf lists links, of many the first.
+func namesOf(all []string) string {
+	const most = 4
+	if len(all) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(all[:most-1], ", "), len(all)-most+1)
+	}
+	return strings.Join(all, ", ")
+}
+
+// managerCommands are how a person tells it.
+func managerCommands(op model.Operation) []string {
+	switch op := op.(type) {
+	case model.LeaveAlone:
+		if len(op.Links) == 0 {
+			return []string{}
+		}
+		cmds := []string{fmt.Sprintf("printf '%s' >%s", strings.ReplaceAll(model.BesideText(op.Manager, op.Links), "\n", "\\n"), model.BesideFile(op.Manager)), reloadCommand(op.Manager)}
+		if op.Follows {
+			cmds[0] = strings.Replace(cmds[0], " >", " >>", 1)
+		}
+		return append(cmds, managedCommands(op.Manager, op.Links, "no", op.Follows)...)
+	case model.ManageAgain:
+		return append([]string{"rm " + model.BesideFile(op.Manager), reloadCommand(op.Manager)}, managedCommands(op.Manager, op.Links, "yes", true)...)
+	default:
+		return nil
+	}
+}
+
+func reloadCommand(name string) string {
+	if name == model.NetworkManager {
+		return "nmcli general reload conf"
+	}
+	return "networkctl reload"
+}
+
+func managedCommands(name string, links []string, word string, there bool) []string {
+	if name != model.NetworkManager || !there {
+		return nil
+	}
+	return each(links, func(l string) string { return "nmcli device set " + l + " managed " + word })
+}
