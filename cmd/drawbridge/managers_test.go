@@ -42,6 +42,7 @@ func TestUnderAManager(t *testing.T) {
 	for _, m := range all {
 		name := strings.TrimSuffix(strings.Fields(m.Name)[0], ",")
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			underAManager(t, m, bin, says[name])
 		})
 	}
@@ -101,7 +102,7 @@ func underAManager(t *testing.T, m booted.Manager, bin, says string) {
 		return model.Address{Prefix: netip.MustParsePrefix(s), Origin: model.Static, Flags: model.AddressFlags{NoDAD: true}}
 	}
 	lan.Must(model.AddAddresses{Link: "host0", Addresses: []model.Address{gateway("198.18.0.1/24"), gateway("2001:db8::1/64")}})
-	file := filepath.Join(bin, "lan.yaml")
+	file := filepath.Join(bin, "lan-"+m.Package+m.Program+".yaml")
 	if err := os.WriteFile(file, []byte(bridgedFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +151,11 @@ func underAManager(t *testing.T, m booted.Manager, bin, says string) {
 		}
 	}
 	run("down", "--yes")
+	if again[m.Program] != nil { // nobody confirms: the guard rolls back, and gives back
+		if out, err := h.Run(t.Context(), drawbridge, "up", "--yes", "--confirm", "1s", file); err == nil || !strings.Contains(out, "rolled back") {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
 	if out, err := h.Run(t.Context(), "sh", "-c", "ls /run/systemd/network/*drawbridge* /run/NetworkManager/conf.d/*drawbridge*"); err == nil {
 		t.Errorf("after down there is still %s", out)
 	}
@@ -166,5 +172,37 @@ func underAManager(t *testing.T, m booted.Manager, bin, says string) {
 		if out, err := h.Run(t.Context(), "ping", "-c1", "-W5", address); err != nil {
 			t.Errorf("from eth0: %s", out)
 		}
+	}
+}
+
+// A lease that networkd had is ours while it is told to leave the uplink alone, and its own
+// again afterwards: the address stays the same.
+func TestBesideWithALease(t *testing.T) {
+	t.Parallel()
+	lease := persistCases[slices.IndexFunc(persistCases, func(c persistCase) bool { return c.name == "networkd-dhcp" })]
+	s := newPersistSite(t, managerNamed(t, lease.booted), booted.Options{Files: lease.files})
+	s.settled("eth0")
+	leases := s.leases()
+	address := globals(s.host.Look(), "eth0")
+	s.run("up", "--yes", s.file)
+	for _, act := range append([]string{"true"}, again["networkctl"]...) {
+		if _, err := s.booted.Run(t.Context(), "sh", "-c", act); err != nil {
+			t.Fatal(err)
+		}
+		ns := s.settled("br0")
+		if now := globals(&ns, "br0"); now != address || globals(&ns, "eth0") != "" {
+			t.Errorf("after %q: br0 has %s, eth0 %s", act, now, globals(&ns, "eth0"))
+		}
+		if now := s.leases(); !slices.Equal(now, leases) {
+			t.Errorf("after %q: leases %v, before: %v", act, now, leases)
+		}
+	}
+	s.run("down", "--yes")
+	ns := s.settled("eth0")
+	if now := globals(&ns, "eth0"); now != address {
+		t.Errorf("after down: %s, before: %s", now, address)
+	}
+	if now := s.leases(); !slices.Equal(now, leases) {
+		t.Errorf("after down: leases %v, before: %v", now, leases)
 	}
 }

@@ -68,10 +68,8 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		if l := ns.Link(op.Bridge); l != nil && l.Bridge != nil {
 			return model.Operations{op.Was(*l.Bridge)}
 		}
-	case model.JoinGroups, model.LeaveGroups, model.RedirectIngress, model.ResetOffloads, model.AllowOffloads:
-		return inverseUnseen(op)
-	case model.LeaveAlone, model.ManageAgain:
-		return inverseForManager(op, ns)
+	case model.JoinGroups, model.LeaveGroups, model.RedirectIngress, model.ResetOffloads, model.AllowOffloads, model.LeaveAlone, model.ManageAgain:
+		return inverseUnseen(op, ns)
 	case model.SecurePorts, model.FreePorts, model.SetIsolated:
 		return inverseForPort(op, ns)
 	case model.SetForwarding, model.DropForwarding:
@@ -125,7 +123,7 @@ func inverseForRules(op model.Operation, ns *model.Namespace) model.Operations {
 }
 
 // inverseUnseen is for what leaves nothing in a snapshot.
-func inverseUnseen(op model.Operation) model.Operations {
+func inverseUnseen(op model.Operation, ns *model.Namespace) model.Operations {
 	switch op := op.(type) {
 	case model.JoinGroups:
 		return model.Operations{model.LeaveGroups(op)}
@@ -138,7 +136,7 @@ func inverseUnseen(op model.Operation) model.Operations {
 	case model.AllowOffloads:
 		return model.Operations{model.ResetOffloads(op)}
 	default:
-		return nil
+		return inverseForManager(op, ns)
 	}
 }
 
