@@ -146,7 +146,13 @@ func (g *graph) addressLines(itf model.Interface, legend bool) [][]run {
 		}
 	}
 	if n := natText(itf); n != "" {
-		lines = append(lines, []run{{text: n, style: NoteText}})
+		told := []string{n}
+		if g.m.Terse {
+			told = wrap(g.m, NoteText, n, narrowWidth)
+		}
+		for _, n := range told {
+			lines = append(lines, []run{{text: n, style: NoteText}})
+		}
 	}
 	if legend {
 		for _, s := range hostEndLegend {
