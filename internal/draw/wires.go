@@ -90,7 +90,7 @@ func (g *graph) interfaceGroup(v *view, i *iface, itf model.Interface, legend bo
 	}
 	grp.Parts = append(grp.Parts,
 		Line{Points: []Point{{i.x, top}, {i.x, bottom}}, Style: Pipe, Tone: tone, Dashed: gone || itf.Declared},
-		End{At: Point{i.x, top}, Style: Plugged, Tone: tone},
+		End{At: Point{i.x, top}, Style: hostStyle(itf), Tone: tone},
 		End{At: Point{i.x, bottom}, Style: wire, Tone: tone},
 		Box{X: i.x - left, Y: plate - m.Plate*m.Middle, W: w, H: m.Plate * m.Middle * 2, Style: PlateBox, Dashed: gone || itf.Declared},
 	)
@@ -118,6 +118,15 @@ func (g *graph) interfaceGroup(v *view, i *iface, itf model.Interface, legend bo
 		y += m.Line
 	}
 	return grp
+}
+
+// hostStyle is how the host end looks: that of a bridge may dangle, where the host is
+// not on it.
+func hostStyle(itf model.Interface) Style {
+	if itf.HostEnd.In == model.InNothing {
+		return Dangling
+	}
+	return Plugged
 }
 
 // ends is where the ends are, and how the wire end looks.

@@ -13,6 +13,9 @@ const (
 	SecurityStrict = "strict" // its own MAC and addresses; no DHCP server, router or switch
 	SecurityMAC    = "mac"    // its own MAC, whatever it sends
 	SecurityOff    = "off"    // limits only
+	// SecurityClosed is for a bridge's own interface: nothing goes from the bridge to the
+	// host, nor from the host into it.
+	SecurityClosed = "closed"
 )
 
 // What is known of the addresses of a secured port.
@@ -45,6 +48,10 @@ type PortSecurity struct {
 	Sources []netip.Prefix `json:"sources,omitempty"`
 	// Allow are the words above, sorted.
 	Allow []string `json:"allow,omitempty"`
+	// Guarded, with SecurityOff: what is addressed to the bridge itself (01:80:c2:00:00:00
+	// to 0f) is dropped. The kernel does not forward it, but gives it to the host by the
+	// port, whatever is in it (br_handle_frame). The other levels drop it anyway.
+	Guarded bool `json:"guarded,omitempty"`
 	// Rate that the port may send and receive with, each, in bits/s; 0: no limit.
 	Rate int64 `json:"rate,omitempty"`
 	// Storm is how many broadcast and multicast frames it may send a second; 0: no limit.
@@ -188,14 +195,15 @@ func (o SecurePorts) apply(s *Snapshot) error {
 
 // check refuses what makes no sense.
 func (p PortSecurity) check() error {
-	levels := []string{SecurityStrict, SecurityMAC, SecurityOff}
+	levels := []string{SecurityStrict, SecurityMAC, SecurityOff, SecurityClosed}
 	sources := []string{SourceAny, SourceList, SourceLease}
 	strict := p.Level == SecurityStrict
 	switch {
 	case !slices.Contains(levels, p.Level),
-		p.Level != SecurityOff && len(p.MACs) == 0,
+		(strict || p.Level == SecurityMAC) && len(p.MACs) == 0,
 		strict && (!slices.Contains(sources, p.IPv4) || !slices.Contains(sources[:2], p.IPv6)),
-		p.Level == SecurityOff && p.Rate == 0 && p.Storm == 0,
+		p.Level == SecurityOff && p.Rate == 0 && p.Storm == 0 && !p.Guarded,
+		p.Level == SecurityClosed && (p.Rate > 0 || p.Storm > 0),
 		p.Rate < 0, p.Storm < 0:
 		return refuse("port security of "+p.Link, ErrInvalid)
 	}

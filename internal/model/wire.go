@@ -195,9 +195,12 @@ func (b *wirer) addLinks(ns *Namespace, first bool) {
 func securityOf(ns *Namespace, l *Link) string {
 	var words []string
 	if p := ns.SecurityOf(l.Name); p != nil {
-		words = append(words, map[string]string{SecurityOff: "limited"}[p.Level])
-		if p.Level != SecurityOff {
-			words[0] = p.Level
+		words = append(words, p.Level)
+		switch {
+		case p.Level == SecurityOff && p.Rate+p.Storm > 0:
+			words[0] = "limited"
+		case p.Level == SecurityOff:
+			words[0] = "guarded"
 		}
 		if p.Altered {
 			words[0] = "altered"
@@ -228,7 +231,9 @@ func (b *wirer) isMachineHalf(ns *Namespace, l *Link) bool {
 
 func (b *wirer) hostEnd(ns *Namespace, l *Link, stack string) End {
 	m := b.links[Ref{ns.Name, l.Master}]
-	switch {
+	switch p := ns.SecurityOf(l.Name); {
+	case p != nil && p.Level == SecurityClosed && !p.Altered:
+		return End{In: InNothing}
 	case m == nil:
 		return End{InStack, stack}
 	case m.Kind == Bridged || m.isDatapath():

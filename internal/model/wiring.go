@@ -79,7 +79,9 @@ type Interface struct {
 	// Owner is who may open a tap, "" for root alone.
 	Owner string `json:"owner,omitempty"`
 	// Security tells what the wire end may send: strict, mac or limited ("" for anything),
-	// altered where somebody changed the rules, and isolated from other ports that are.
+	// altered where somebody changed the rules, and isolated from other ports that are. guarded:
+	// anything, but not to the bridge itself. closed: a bridge's own interface, by which
+	// nothing goes to the host or from it.
 	Security string `json:"security,omitempty"`
 	// Detail is what its kind adds: "vlan 7", "macvlan bridge", "vni 42 to 198.18.0.9".
 	Detail string `json:"detail,omitempty"`
@@ -106,7 +108,7 @@ const (
 	InSegment   = "segment"
 	InInterface = "interface"
 	InTunnel    = "tunnel"
-	InNothing   = "nothing" // dangling; wire ends only
+	InNothing   = "nothing" // dangling: a wire end, or the host end of a bridge that the host is not on
 )
 
 // End says what an end of an interface is plugged into.

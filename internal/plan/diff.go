@@ -40,6 +40,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	b.leaveNew(w)
 	for _, wb := range w.bridges {
 		b.makeBridge(wb)
+		b.closeBridge(wb)
 	}
 	single, batches := b.batches(w.cables)
 	for _, c := range single {

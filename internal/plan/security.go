@@ -73,6 +73,9 @@ func (b *builder) freePorts(w *wanted) {
 		if c := w.cable(p.Link); c != nil && c.security != nil {
 			continue
 		}
+		if w.bridge(p.Link) != nil { // see closeBridge
+			continue
+		}
 		if o := b.own.link(p.Link); o != nil && o.Added != nil { // it stands beside the file
 			continue
 		}
@@ -151,6 +154,9 @@ func securityWhy(ports []model.PortSecurity) string {
 	why := fmt.Sprintf("What arrives by the cable at %s is checked before anybody sees it. ", p.Link)
 	switch p.Level {
 	case model.SecurityOff:
+		if len(limits) == 0 {
+			return fmt.Sprintf("What is addressed to the bridge itself is dropped at %s: the host would get it by that port, although it is not on the network.", p.Link)
+		}
 		return fmt.Sprintf("What exceeds its limits is dropped at %s: %s.", p.Link, strings.Join(limits, ", "))
 	case model.SecurityMAC:
 		why += fmt.Sprintf("Frames from any MAC address but %s are dropped.", macWords(p.MACs))

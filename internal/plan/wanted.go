@@ -30,6 +30,8 @@ type wantedBridge struct {
 	// forwarding is what goes between it and the rest of the world; nil: what the host
 	// forwards anyway.
 	forwarding *model.Forwarding
+	// closed: the host is not on it.
+	closed bool
 }
 
 // wantedCable is the host's end of a VM's cable: a tap, or half of a veth pair.
@@ -100,6 +102,9 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 			w.natted[n.Name] = nn
 			wb.host, wb.addresses = spec.HostList, nn.hosts()
 		}
+		if n.Mode == spec.Isolated {
+			b.isolateNetwork(&wb)
+		}
 		b.checkBridge(wb)
 		bridgeOf[n.Name] = n.Bridge
 		w.bridges = append(w.bridges, wb)
@@ -129,6 +134,7 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 		c.secure(b, t.Security, t.MAC, t.DHCP, t.Addresses)
 		w.cables = append(w.cables, c)
 	}
+	w.guardPorts()
 	w.byLink = make(map[string]int, len(w.cables))
 	for i, c := range w.cables {
 		w.byLink[c.link] = i

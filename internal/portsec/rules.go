@@ -40,6 +40,7 @@ const (
 	Router        = "a router's advertisement"
 	OtherIPv6     = "another IPv6 address"
 	BadIPv6       = "malformed or unwanted IPv6"
+	NotOnIt       = "the host is not on it"
 )
 
 // builder makes the chains of one port.
@@ -55,6 +56,10 @@ type builder struct {
 // only use its lease may then use any IPv4 address.
 func Rules(p model.PortSecurity, snoop bool) Ruleset {
 	b := &builder{PortSecurity: p, prefix: chainPrefix(p.Link), snoop: snoop}
+	if p.Level == model.SecurityClosed {
+		b.close()
+		return b.out
+	}
 	b.in()
 	if p.Level == model.SecurityStrict {
 		b.arp()
@@ -164,6 +169,8 @@ func (b *builder) in() {
 		// IEEE 802.1Q-2018, table 8-1: what a bridge keeps to itself, from spanning tree
 		// to LLDP. The kernel's lets LLDP and others pass when group_fwd_mask says so.
 		rules = append(rules, drop(SwitchFrame, switchGroup))
+	} else if b.Guarded {
+		rules = append(rules, drop(SwitchFrame, switchGroup))
 	}
 	if b.Storm > 0 {
 		rules = append(rules, drop(TooMany, group, nft.Over{Rate: uint64(b.Storm), Burst: uint32(min(max(b.Storm/10, 5), 1000))}))
@@ -183,6 +190,19 @@ func (b *builder) in() {
 		rules = append(rules, accept(etherType(0x8100, "8021q")), accept(etherType(0x88a8, "8021ad")))
 	}
 	b.out.Chains = append(b.out.Chains, nft.Chain{Name: b.name(""), Hook: nft.Ingress, Priority: Priority, Drop: true, Rules: append(rules, drop(OtherProtocol))})
+}
+
+// close is for the interface by which the host itself is on a bridge. What a bridge has
+// for its host arrives at that interface (br_pass_frame_up), and what the host sends into
+// it leaves there.
+func (b *builder) close() {
+	hooks := []string{nft.Ingress}
+	if b.snoop {
+		hooks = append(hooks, nft.Egress)
+	}
+	for i, hook := range hooks {
+		b.out.Chains = append(b.out.Chains, nft.Chain{Name: b.name([]string{"", "out"}[i]), Hook: hook, Priority: Priority, Drop: true, Rules: []nft.Rule{drop(NotOnIt)}})
+	}
 }
 
 // overRate lets a second's worth come at once, which is how nft_limit counts bytes

@@ -108,6 +108,9 @@ func (b *builder) network(e entry) {
 		b.bridged(n, e)
 	case NAT:
 		b.nat(n, e)
+	case Isolated:
+		b.isolated(n, e)
+		return // this host has no route there: it may lie where it likes
 	default:
 		b.hostOnly(n, e)
 	}
@@ -170,7 +173,7 @@ func (b *builder) hostOnly(n *network, e entry) {
 		n.ranges = subnet.prefixes
 	case !hasHost || host.bad:
 	case host.isWord && host.text == HostNone:
-		b.errorf(host.at, CodeNotYet, "give the host an address", "a network that not even the host is on (mode: isolated) is not there yet")
+		b.errorf(host.at, CodeConflict, "give the host an address, or write mode: isolated", "a network that not even the host is on is an isolated one")
 	case host.isWord:
 		b.errorf(host.at, CodeConflict, "give subnet:, or a list of addresses", "host: %s takes the uplink's addresses, and a host-only network has no uplink", host.text)
 	default:
@@ -179,6 +182,19 @@ func (b *builder) hostOnly(n *network, e entry) {
 			n.ranges = subnet.prefixes
 			b.inside(n, host.prefixes)
 		}
+	}
+}
+
+func (b *builder) isolated(n *network, e entry) {
+	n.Uplink, n.Host.Mode = "", HostNone
+	if uplink, given := e.fields.get("uplink"); given {
+		b.errorf(uplink.at, CodeConflict, "leave it out, or write mode: bridged", "an isolated network has no uplink")
+	}
+	if host, given := e.fields.get("host"); given && !host.bad && (!host.isWord || host.text != HostNone) {
+		b.errorf(host.at, CodeConflict, "leave it out, or write mode: host-only", "the host is not on an isolated network")
+	}
+	if subnet, given := e.fields.get("subnet"); given && !subnet.bad {
+		n.Subnet, n.ranges = subnet.prefixes[0].Prefix, subnet.prefixes
 	}
 }
 

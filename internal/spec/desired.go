@@ -21,17 +21,18 @@ const (
 	Bridged  = "bridged"
 	HostOnly = "host-only"
 	NAT      = "nat"
+	Isolated = "isolated"
 )
 
 // Network is one Ethernet of the host's: a bridge, with an uplink or without.
 type Network struct {
 	Name string
-	// Mode is [Bridged], [HostOnly] or [NAT].
+	// Mode is one of the modes above.
 	Mode string
 	// Bridge is the link's name; where the file gives none, br0, br1 ... in the
 	// order of the file, whichever is free in it.
 	Bridge string
-	// Uplink is [Auto] or a link's name; "" for host-only.
+	// Uplink is [Auto] or a link's name; "" for a mode without one.
 	Uplink string
 	Host   HostAddressing
 	// Subnet is masked, and invalid where the file gives none.

@@ -209,8 +209,8 @@ func (b *builder) addresses(n *NIC, e entry, on *network) {
 			b.errorf(v.at, CodeConflict, "give an address on either side (address: [198.18.8.2/30], host: [198.18.8.1/30]), or a network:", "nobody answers DHCP on a plain tap")
 		} else if usable && on.Mode == NAT && on.NAT.NoDHCP {
 			b.errorf(v.at, CodeConflict, "leave it out: an address is chosen", "network %s has dhcp: none", on.Name)
-		} else if usable && on.Mode == HostOnly {
-			b.errorf(v.at, CodeConflict, "give it an address: address: [...]", "nobody answers DHCP on the host-only network %s", on.Name)
+		} else if usable && (on.Mode == HostOnly || on.Mode == Isolated) {
+			b.errorf(v.at, CodeConflict, "give it an address: address: [...]", "nobody answers DHCP on the %s network %s", on.Mode, on.Name)
 		}
 	case !v.isWord:
 		n.Addresses = prefixesOf(v.prefixes)

@@ -37,7 +37,8 @@ func (s Security) Limits() bool {
 // Secures tells whether any port is to be limited in what it may send.
 func (d Desired) Secures() bool {
 	nic := func(n NIC) bool { return n.Security.Limits() }
-	return slices.ContainsFunc(d.Taps, func(t Tap) bool { return t.Security.Limits() }) ||
+	return slices.ContainsFunc(d.Networks, func(n Network) bool { return n.Mode == Isolated }) ||
+		slices.ContainsFunc(d.Taps, func(t Tap) bool { return t.Security.Limits() }) ||
 		slices.ContainsFunc(d.Machines, func(m Machine) bool { return slices.ContainsFunc(m.NICs, nic) })
 }
 

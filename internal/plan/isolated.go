@@ -1,0 +1,80 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"drawbridge/internal/model"
+	"drawbridge/internal/spec"
+)
+
+// isolate makes a network one that the host is not on: its bridge is closed to the host,
+// and its ports are guarded, see [model.PortSecurity].
+func (b *builder) isolateNetwork(wb *wantedBridge) {
+	wb.closed = true
+	if b.opt.NoSecurity != "" {
+		b.refuse("network "+wb.network, "cannot be isolated from this host: "+b.opt.NoSecurity, "load the module (modprobe nf_tables), or write mode: host-only")
+	}
+	l := b.here().Link(wb.name)
+	if l != nil && l.Kind == model.Bridged && !b.own.ownsLink(wb.name) {
+		b.refuse(wb.name, "exists already, and others may be on it: it cannot be the bridge of the isolated network "+wb.network, "choose another name for the bridge")
+	}
+	if b.opt.NoSnoop {
+		b.note("%s: this kernel cannot drop what it sends itself (it has no egress hook, Linux 5.16): the host is deaf on network %s, and has no address to speak from", wb.name, wb.network)
+	}
+}
+
+// guardPorts guards the ports of isolated networks that nothing else secures.
+func (w *wanted) guardPorts() {
+	for i := range w.cables {
+		c := &w.cables[i]
+		wb := w.bridge(c.bridge)
+		if c.bridge == "" || wb == nil || !wb.closed {
+			continue
+		}
+		if c.security == nil {
+			c.security = &model.PortSecurity{Link: c.link, Level: model.SecurityOff}
+		}
+		c.security.Guarded = c.security.Level == model.SecurityOff
+	}
+}
+
+// closeBridge takes the host off the network of a bridge, and lets it on again.
+func (b *builder) closeBridge(wb wantedBridge) {
+	if b.here().Link(wb.name) == nil {
+		return
+	}
+	is := b.here().SecurityOf(wb.name)
+	ipv6 := "ipv6/conf/" + wb.name + "/disable_ipv6"
+	off, known := b.here().Settings[ipv6]
+	switch want := (model.PortSecurity{Link: wb.name, Level: model.SecurityClosed}); {
+	case wb.closed:
+		if is == nil || !is.Same(want) {
+			why := fmt.Sprintf("A bridge's own interface must be up for its ports to work, and by it the host would be on the network: it answers there for any of its addresses. What the bridge has for the host is dropped at %s, and what the host would send there too: so the machines of network %s reach one another, and nobody else.", wb.name, wb.network)
+			if is != nil && is.Altered {
+				why = "Somebody changed the rules. " + why
+			}
+			b.step(fmt.Sprintf("Take the host off %s", wb.name), why, model.SecurePorts{Ports: []model.PortSecurity{want}})
+		}
+		if known && off != "1" {
+			b.step("Switch IPv6 off at "+wb.name, "The host shall have no address there, and IPv6 gives every interface one.", model.SetSetting{Path: ipv6, Value: "1"})
+		}
+	case wasClosed(b.own, wb.name):
+		if is != nil && is.Level == model.SecurityClosed {
+			b.step(fmt.Sprintf("Let the host on %s again", wb.name), "The file no longer asks for an isolated network.", model.FreePorts{Links: []string{wb.name}})
+		}
+		if before := b.here().Settings["ipv6/conf/default/disable_ipv6"]; known && off == "1" && before != "" && before != off {
+			b.step("Switch IPv6 on at "+wb.name, "As it is at other interfaces.", model.SetSetting{Path: ipv6, Value: before})
+		}
+	}
+}
+
+func wasClosed(o Owned, bridge string) bool {
+	return slices.ContainsFunc(o.Secured, func(p model.PortSecurity) bool { return p.Link == bridge && p.Level == model.SecurityClosed })
+}
+
+// hostOnlyForwarding keeps a network to its machines and the host: the host may forward
+// for others, as one with containers does.
+func hostOnlyForwarding(n spec.Network) *model.Forwarding {
+	return &model.Forwarding{Network: n.Name, Link: n.Bridge}
+}
