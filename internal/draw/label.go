@@ -145,6 +145,9 @@ func (g *graph) addressLines(itf model.Interface, legend bool) [][]run {
 			lines = append(lines, []run{addr, {text: note, style: NoteText}})
 		}
 	}
+	if itf.HostEnd.In == model.InNothing {
+		lines = append(lines, []run{{text: notOnIt, style: NoteText}})
+	}
 	if n := natText(itf); n != "" {
 		told := []string{n}
 		if g.m.Terse {

@@ -51,6 +51,10 @@ func Outline(f Frame) []OutlineLine {
 			list(model.End{In: model.InSegment, ID: s.ID})
 		}
 	}
+	if e := (model.End{In: model.InNothing}); len(at[e]) > 0 {
+		add(0, "In nothing: "+notOnIt)
+		list(e)
+	}
 	for _, itf := range f.Now.Interfaces {
 		if e := (model.End{In: model.InInterface, ID: itf.ID}); len(at[e]) > 0 {
 			add(0, "In "+itf.Name)

@@ -30,7 +30,7 @@ var Vocabulary = []Sign{
 	{Looks: `"continued" beside a box's name`, Means: "the box is wider than the picture and goes on here; what has ends in both parts wraps at the left"},
 	{Looks: "a pipe with a name plate", Means: "an interface: its host end above, its wire end below", Word: "interface", sample: plateOf(false)},
 	{Looks: "● a filled end", Means: "it is plugged in", Word: "plugged in", sample: endOf(Plugged)},
-	{Looks: `○ a hollow end, "dangles"`, Means: "it is plugged into nothing: no carrier", Word: "dangles", Said: "dangles", sample: endOf(Dangling)},
+	{Looks: `○ a hollow end, "dangles"`, Means: "it is plugged into nothing: no carrier; that of a bridge above: the host is not on its LAN", Word: "dangles", Said: "dangles", sample: endOf(Dangling)},
 	{Looks: "a thick bus below the boxes, green", Means: "a LAN, with its subnets and its gateway", Word: "LAN", sample: lineOf(LANBus, -1)},
 	{Looks: "a thick bus inside a box, in a colour of its own", Means: "the virtual LAN of a bridge; the ends on it are its ports", Word: "virtual LAN of a bridge", sample: lineOf(BridgeBus, 0)},
 	{Looks: "a thin line", Means: "a cable: tap to VM, veth to veth", Word: "cable", sample: lineOf(Cable, -1)},

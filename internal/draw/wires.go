@@ -120,6 +120,9 @@ func (g *graph) interfaceGroup(v *view, i *iface, itf model.Interface, legend bo
 	return grp
 }
 
+// notOnIt is what a hollow host end means.
+const notOnIt = "the host is not on it"
+
 // hostStyle is how the host end looks: that of a bridge may dangle, where the host is
 // not on it.
 func hostStyle(itf model.Interface) Style {

@@ -59,6 +59,11 @@ func (b *builder) dropForwarding(w *wanted) {
 	for _, wb := range w.bridges {
 		wanted[wb.network] = wb.forwarding != nil
 	}
+	for _, c := range w.cables {
+		if c.forwarding != nil {
+			wanted[c.link] = true
+		}
+	}
 	for _, f := range b.own.clone().Forwarding {
 		switch {
 		case wanted[f.Network]:

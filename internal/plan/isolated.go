@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"drawbridge/internal/model"
-	"drawbridge/internal/spec"
 )
 
 // isolate makes a network one that the host is not on: its bridge is closed to the host,
@@ -73,8 +72,12 @@ func wasClosed(o Owned, bridge string) bool {
 	return slices.ContainsFunc(o.Secured, func(p model.PortSecurity) bool { return p.Link == bridge && p.Level == model.SecurityClosed })
 }
 
-// hostOnlyForwarding keeps a network to its machines and the host: the host may forward
-// for others, as one with containers does.
-func hostOnlyForwarding(n spec.Network) *model.Forwarding {
-	return &model.Forwarding{Network: n.Name, Link: n.Bridge}
+// notForwarded keeps a network to its machines and the host, which may forward for others,
+// as one with containers does.
+func (b *builder) notForwarded(network, link string) *model.Forwarding {
+	if b.opt.NoSecurity != "" {
+		b.note("%s: should this host forward packets, it does so to and from there as well: %s", link, b.opt.NoSecurity)
+		return nil
+	}
+	return &model.Forwarding{Network: network, Link: link}
 }

@@ -118,6 +118,9 @@ func (b *builder) plugCable(c wantedCable) {
 	if mtu := b.bridgeMTU(c.bridge); mtu != 0 && b.here().Link(c.link).MTU != mtu {
 		b.step(fmt.Sprintf("Set the MTU of %s to %d", c.link, mtu), "All ports of a bridge must take frames of one size, or the large ones vanish.", model.SetMTU{Link: c.link, MTU: mtu})
 	}
+	if c.forwarding != nil {
+		b.setForwarding(*c.forwarding, forwardingWhy(*c.forwarding))
+	}
 	if !b.here().Link(c.link).Up {
 		b.step(fmt.Sprintf("Bring %s up", c.link), "An interface that is down neither sends nor receives.", model.SetUp{Link: c.link, Up: true})
 	}

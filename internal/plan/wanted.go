@@ -46,6 +46,7 @@ type wantedCable struct {
 	isolated        bool
 	machine         string // the machine that it is for, "" for one that something else starts
 	multiQueue      bool
+	forwarding      *model.Forwarding // of a plain one that the host is on
 }
 
 // empty is the wish of 'down': nothing of ours shall be left.
@@ -102,8 +103,11 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 			w.natted[n.Name] = nn
 			wb.host, wb.addresses = spec.HostList, nn.hosts()
 		}
-		if n.Mode == spec.Isolated {
+		switch n.Mode {
+		case spec.Isolated:
 			b.isolateNetwork(&wb)
+		case spec.HostOnly:
+			wb.forwarding = b.notForwarded(n.Name, n.Bridge)
 		}
 		b.checkBridge(wb)
 		bridgeOf[n.Name] = n.Bridge
@@ -138,6 +142,9 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 	w.byLink = make(map[string]int, len(w.cables))
 	for i, c := range w.cables {
 		w.byLink[c.link] = i
+		if c.bridge == "" && len(c.host) > 0 {
+			w.cables[i].forwarding = b.notForwarded(c.link, c.link)
+		}
 		b.checkCable(c)
 		b.adopt(c)
 	}

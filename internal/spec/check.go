@@ -66,7 +66,8 @@ type subnetUse struct {
 // would not know which way to send. Prefixes either contain one another or are
 // apart, so that in sorted order those that contain the present one are a stack.
 func (b *builder) overlaps() {
-	uses := slices.Clone(b.subnets)
+	// Each link has the link-local subnet, and its addresses name theirs (RFC 4007).
+	uses := slices.DeleteFunc(slices.Clone(b.subnets), func(u subnetUse) bool { return u.Addr().Is6() && u.Addr().IsLinkLocalUnicast() })
 	slices.SortStableFunc(uses, func(x, y subnetUse) int {
 		p, q := x.Masked(), y.Masked()
 		if c := p.Addr().Compare(q.Addr()); c != 0 {

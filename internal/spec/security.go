@@ -34,11 +34,12 @@ func (s Security) Limits() bool {
 	return s.Level != "" && s.Level != model.SecurityOff || s.Rate != 0 || s.Storm != 0
 }
 
-// Secures tells whether any port is to be limited in what it may send.
+// Secures tells whether nftables are needed: for a port that is limited in what it may
+// send, or a network that is to be kept apart.
 func (d Desired) Secures() bool {
-	nic := func(n NIC) bool { return n.Security.Limits() }
-	return slices.ContainsFunc(d.Networks, func(n Network) bool { return n.Mode == Isolated }) ||
-		slices.ContainsFunc(d.Taps, func(t Tap) bool { return t.Security.Limits() }) ||
+	nic := func(n NIC) bool { return n.Security.Limits() || len(n.Host) > 0 }
+	return slices.ContainsFunc(d.Networks, func(n Network) bool { return n.Mode != Bridged }) ||
+		slices.ContainsFunc(d.Taps, func(t Tap) bool { return t.Security.Limits() || len(t.Host) > 0 }) ||
 		slices.ContainsFunc(d.Machines, func(m Machine) bool { return slices.ContainsFunc(m.NICs, nic) })
 }
 
