@@ -15,14 +15,15 @@ import (
 const batchFrom = 5
 
 // batches sorts out the cables that are made together: taps that are not there yet and
-// have no address of their own, by their bridge.
+// have no address of their own, by their bridge. Those of an isolated network are made one by
+// one: the host must have been quieted before they are up.
 func (b *builder) batches(cables []wantedCable) (single []wantedCable, together [][]wantedCable) {
 	there := make(map[string]bool, len(b.here().Links))
 	for _, l := range b.here().Links {
 		there[l.Name] = true
 	}
 	alike := func(c wantedCable) bool {
-		return c.transport == model.TransportTap && len(c.host) == 0 && !there[c.link]
+		return c.transport == model.TransportTap && len(c.host) == 0 && !there[c.link] && !c.quiet
 	}
 	count := map[string]int{}
 	for _, c := range cables {

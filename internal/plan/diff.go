@@ -45,6 +45,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	single, batches := b.batches(w.cables)
 	for _, c := range single {
 		b.makeCable(c)
+		b.quietPort(c)
 	}
 	b.securePorts(single)
 	for _, wb := range w.bridges {

@@ -24,13 +24,16 @@ func (b *builder) isolateNetwork(wb *wantedBridge) {
 }
 
 // guardPorts guards the ports of isolated networks that nothing else secures.
-func (w *wanted) guardPorts() {
+func (w *wanted) guardPorts(b *builder) {
 	for i := range w.cables {
 		c := &w.cables[i]
 		wb := w.bridge(c.bridge)
 		if c.bridge == "" || wb == nil || !wb.closed {
+			l := b.here().Link(c.link)
+			c.heard = l != nil && wasClosed(b.own, l.Master)
 			continue
 		}
+		c.quiet = true
 		if c.security == nil {
 			c.security = &model.PortSecurity{Link: c.link, Level: model.SecurityOff}
 		}
@@ -44,8 +47,6 @@ func (b *builder) closeBridge(wb wantedBridge) {
 		return
 	}
 	is := b.here().SecurityOf(wb.name)
-	ipv6 := "ipv6/conf/" + wb.name + "/disable_ipv6"
-	off, known := b.here().Settings[ipv6]
 	switch want := (model.PortSecurity{Link: wb.name, Level: model.SecurityClosed}); {
 	case wb.closed:
 		if is == nil || !is.Same(want) {
@@ -55,16 +56,37 @@ func (b *builder) closeBridge(wb wantedBridge) {
 			}
 			b.step(fmt.Sprintf("Take the host off %s", wb.name), why, model.SecurePorts{Ports: []model.PortSecurity{want}})
 		}
-		if known && off != "1" {
-			b.step("Switch IPv6 off at "+wb.name, "The host shall have no address there, and IPv6 gives every interface one.", model.SetSetting{Path: ipv6, Value: "1"})
-		}
+		b.ipv6Off(wb.name, "The host shall have no address there, and IPv6 gives every interface one.")
 	case wasClosed(b.own, wb.name):
 		if is != nil && is.Level == model.SecurityClosed {
 			b.step(fmt.Sprintf("Let the host on %s again", wb.name), "The file no longer asks for an isolated network.", model.FreePorts{Links: []string{wb.name}})
 		}
-		if before := b.here().Settings["ipv6/conf/default/disable_ipv6"]; known && off == "1" && before != "" && before != off {
-			b.step("Switch IPv6 on at "+wb.name, "As it is at other interfaces.", model.SetSetting{Path: ipv6, Value: before})
-		}
+		b.ipv6On(wb.name)
+	}
+}
+
+// quietPort sees to the host's own voice at a port, see [wantedCable].
+func (b *builder) quietPort(c wantedCable) {
+	switch {
+	case c.quiet:
+		b.ipv6Off(c.link, fmt.Sprintf("The host's own IPv6 would speak at this port beside the bridge: it gives every interface an address, and tells which groups it listens to there. Machines on %s shall not hear it.", c.bridge))
+	case c.heard:
+		b.ipv6On(c.link)
+	}
+}
+
+func (b *builder) ipv6Off(link, why string) {
+	path := "ipv6/conf/" + link + "/disable_ipv6"
+	if is, known := b.here().Settings[path]; known && is != "1" {
+		b.step("Switch IPv6 off at "+link, why, model.SetSetting{Path: path, Value: "1"})
+	}
+}
+
+// ipv6On makes IPv6 at a link of ours what it is at new ones.
+func (b *builder) ipv6On(link string) {
+	path, usual := "ipv6/conf/"+link+"/disable_ipv6", b.here().Settings["ipv6/conf/default/disable_ipv6"]
+	if is := b.here().Settings[path]; is == "1" && usual != "" && usual != is {
+		b.step("Switch IPv6 on at "+link, "As it is at other interfaces.", model.SetSetting{Path: path, Value: usual})
 	}
 }
 

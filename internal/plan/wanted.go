@@ -47,6 +47,9 @@ type wantedCable struct {
 	machine         string // the machine that it is for, "" for one that something else starts
 	multiQueue      bool
 	forwarding      *model.Forwarding // of a plain one that the host is on
+	// quiet: the host's own stack shall not speak at this port, which is on an isolated
+	// network; heard: it may again, for the port was on one.
+	quiet, heard bool
 }
 
 // empty is the wish of 'down': nothing of ours shall be left.
@@ -138,7 +141,7 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 		c.secure(b, t.Security, t.MAC, t.DHCP, t.Addresses)
 		w.cables = append(w.cables, c)
 	}
-	w.guardPorts()
+	w.guardPorts(b)
 	w.byLink = make(map[string]int, len(w.cables))
 	for i, c := range w.cables {
 		w.byLink[c.link] = i
