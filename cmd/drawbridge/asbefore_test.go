@@ -100,6 +100,9 @@ func stateOf(namespace string) (state, error) {
 func withoutRunning(line string) string {
 	words := strings.Fields(line)
 	for i := 0; i+1 < len(words); i++ {
+		if strings.HasSuffix(words[i], "_timer") { // a bridge's
+			words[i+1] = "N"
+		}
 		switch words[i] {
 		case "promiscuity", "allmulti", "expires", "valid_lft", "preferred_lft":
 			if words[i+1] != "forever" && words[i+1] != "0sec" {

@@ -59,7 +59,7 @@ func (a *app) lookAhead(ctx context.Context, s *session, p plan.Plan, l looks) (
 	if out.facts, err = system.Gather(ctx, moves); err != nil {
 		return out, err
 	}
-	out.found = preflight.Check(preflight.Input{Before: p.Before, After: after, Moves: moves, Facts: out.facts, Groups: p.Groups(), FailOnFirewall: l.failOnFirewall})
+	out.found = preflight.Check(preflight.Input{Before: p.Before, After: after, Moves: moves, Facts: out.facts, Groups: p.Groups(), Passes: p.Passes, FailOnFirewall: l.failOnFirewall})
 	return out, nil
 }
 

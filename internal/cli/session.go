@@ -169,6 +169,10 @@ func (s *session) options(want spec.Desired) plan.Options {
 			o.NoForwarding = err.Error()
 		}
 	}
+	if len(want.Networks) > 0 {
+		// What cannot be read is told by what looks ahead.
+		o.Firewalls, _ = s.kernel.Firewalls(context.Background())
+	}
 	if want.Publishes() {
 		o.Listening = s.listening()
 	}

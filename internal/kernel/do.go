@@ -80,6 +80,8 @@ func (k *Kernel) carryOut(ctx context.Context, op model.Operation) (made model.M
 		err = k.mend(op)
 	case model.SetForwarding, model.DropForwarding:
 		err = k.changeForwarding(ctx, op)
+	case model.OpenPassage, model.ClosePassage:
+		err = k.changePassage(ctx, op)
 	case model.WaitUp:
 		err = k.waitUp(ctx, o)
 	case model.RedirectIngress:

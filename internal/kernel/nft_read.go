@@ -29,21 +29,26 @@ func (k *Kernel) nftChains(ctx context.Context, t nftTable) ([]nftChain, error) 
 		if !t.ours(b) {
 			return nil // older kernels tell the chains of all tables
 		}
-		c := nftChain{Chain: nft.Chain{Name: getString(findAttr(b, unix.NFTA_CHAIN_NAME))}}
-		if hook := findAttr(b, unix.NFTA_CHAIN_HOOK); hook != nil {
-			c.Hook = t.hook(getBE32(findAttr(hook, unix.NFTA_HOOK_HOOKNUM)))
-			c.Priority = int(int32(getBE32(findAttr(hook, unix.NFTA_HOOK_PRIORITY))))
-			c.NAT = getString(findAttr(b, unix.NFTA_CHAIN_TYPE)) == "nat"
-			c.Drop = getBE32(findAttr(b, unix.NFTA_CHAIN_POLICY)) == nftPolicyDrop
-			c.Device = getString(findAttr(hook, unix.NFTA_HOOK_DEV))
-			if c.Device == "" { // one of several devices (nft_dump_basechain_hook)
-				_ = walk(findAttr(hook, hookDevices), func(_ uint16, v []byte) { c.Device = getString(v) })
-			}
-		}
-		out = append(out, c)
+		out = append(out, t.chain(b))
 		return nil
 	})
 	return out, notThere(err)
+}
+
+// chain reads one message about a chain.
+func (t nftTable) chain(b []byte) nftChain {
+	c := nftChain{Chain: nft.Chain{Name: getString(findAttr(b, unix.NFTA_CHAIN_NAME))}}
+	if hook := findAttr(b, unix.NFTA_CHAIN_HOOK); hook != nil {
+		c.Hook = t.hook(getBE32(findAttr(hook, unix.NFTA_HOOK_HOOKNUM)))
+		c.Priority = int(int32(getBE32(findAttr(hook, unix.NFTA_HOOK_PRIORITY))))
+		c.NAT = getString(findAttr(b, unix.NFTA_CHAIN_TYPE)) == "nat"
+		c.Drop = getBE32(findAttr(b, unix.NFTA_CHAIN_POLICY)) == nftPolicyDrop
+		c.Device = getString(findAttr(hook, unix.NFTA_HOOK_DEV))
+		if c.Device == "" { // one of several devices (nft_dump_basechain_hook)
+			_ = walk(findAttr(hook, hookDevices), func(_ uint16, v []byte) { c.Device = getString(v) })
+		}
+	}
+	return c
 }
 
 // hook is the word for a hook's number.

@@ -36,6 +36,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	if !w.forwards() {
 		b.forwardLinks(w)
 	}
+	b.closePassages(w)
 	b.dropForwarding(w)
 	b.leaveNew(w)
 	for _, wb := range w.bridges {

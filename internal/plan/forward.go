@@ -38,6 +38,7 @@ func (b *builder) forward(w *wanted) {
 		}
 		b.setForwarding(f, forwardingWhy(f))
 	}
+	b.openPassages(w)
 	if w.forwards() {
 		b.forwardLinks(w)
 	}

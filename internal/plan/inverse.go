@@ -129,6 +129,10 @@ func inverseUnseen(op model.Operation, ns *model.Namespace) model.Operations {
 		return model.Operations{model.LeaveGroups(op)}
 	case model.LeaveGroups:
 		return model.Operations{model.JoinGroups(op)}
+	case model.OpenPassage:
+		return model.Operations{model.ClosePassage(op)}
+	case model.ClosePassage:
+		return model.Operations{model.OpenPassage(op)}
 	case model.RedirectIngress:
 		return model.Operations{model.EndRedirect{From: op.From}}
 	case model.ResetOffloads:

@@ -215,3 +215,50 @@ func TestAddressesOnANATNetwork(t *testing.T) {
 		}
 	}
 }
+
+// A chain of somebody else's that drops: passed by rules of ours, before anything is
+// forwarded, renewed when somebody takes them away, and closed in the end. What cannot be
+// changed is told.
+func TestPassagesThroughOtherFirewalls(t *testing.T) {
+	now, opt := modern(), options
+	now.Here().Settings["bridge/bridge-nf-call-iptables"] = "1"
+	opt.Firewalls = []model.Firewall{
+		{Name: "iptables-nft", IPv4: true, Drops: "the policy of its FORWARD is DROP"},
+		{Name: "ip6tables-nft", IPv6: true},
+		{Name: "nft inet filter forward", IPv4: true, IPv6: true, Drops: "its policy is drop"},
+	}
+	up, err := Diff(now, filed(t, natFile), Owned{}, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := step(t, up, "Let network private through the FORWARD of iptables-nft")
+	if at > step(t, up, "Forward IPv4 on br1") {
+		t.Errorf("%q", titles(up))
+	}
+	p := up.Steps[at].Do.(model.OpenPassage).Passage
+	want := model.Passage{Network: "private", Firewall: "iptables-nft", Crossings: []model.Crossing{{In: "br1", Out: "br1"}, {In: "br1", Out: "eth0"}, {In: "eth0", Out: "br1"}}}
+	if !p.Same(want) || !up.Passes("br1") || up.Passes("br0") {
+		t.Errorf("%+v", p)
+	}
+	if !strings.Contains(strings.Join(up.Notes, "\n"), `nft add rule inet filter forward iifname "br1" accept`) {
+		t.Errorf("%q", up.Notes)
+	}
+	after, err := up.After()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt.Firewalls[0].Ours = []model.Passage{want}
+	if again, err := Diff(after, filed(t, natFile), up.Owned, opt); err != nil || len(again.Steps) != 0 {
+		t.Errorf("%v %q", err, titles(again))
+	}
+	opt.Firewalls[0].Ours[0].Crossings = want.Crossings[:1]
+	renewed, err := Diff(after, filed(t, natFile), up.Owned, opt)
+	if err != nil || len(renewed.Steps) != 2 {
+		t.Errorf("%v %q", err, titles(renewed))
+	}
+	down, _ := mustDiff(t, after, spec.Desired{}, up.Owned)
+	step(t, down, "Take network private out of the FORWARD of iptables-nft")
+	if !down.Owned.Empty() {
+		t.Errorf("%+v", down.Owned)
+	}
+}

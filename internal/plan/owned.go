@@ -28,6 +28,8 @@ type Owned struct {
 	Secured []model.PortSecurity `json:"secured,omitempty"`
 	// Forwarding is what is forwarded for networks, as it was asked for.
 	Forwarding []model.Forwarding `json:"forwarding,omitempty"`
+	// Passages that were opened in the chains of other firewalls.
+	Passages []model.Passage `json:"passages,omitempty"`
 	// Machines that were started.
 	Machines []string `json:"machines,omitempty"`
 	// Services are the networks whose servers were started.
@@ -84,7 +86,7 @@ type OwnedUplink struct {
 
 // Empty tells whether there is nothing to bring back.
 func (o Owned) Empty() bool {
-	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Secured)+len(o.Forwarding)+len(o.Machines)+len(o.Services)+len(o.Networks)+len(o.Beside) == 0
+	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Secured)+len(o.Forwarding)+len(o.Passages)+len(o.Machines)+len(o.Services)+len(o.Networks)+len(o.Beside) == 0
 }
 
 // WithIndexes notes the indexes that the kernel gave to the links that were made.
@@ -104,6 +106,7 @@ func (o Owned) clone() Owned {
 	o.Rules, o.Networks, o.Secured = slices.Clone(o.Rules), slices.Clone(o.Networks), slices.Clone(o.Secured)
 	o.Beside = slices.Clone(o.Beside)
 	o.Services, o.Forwarding = slices.Clone(o.Services), slices.Clone(o.Forwarding)
+	o.Passages = slices.Clone(o.Passages)
 	return o
 }
 
@@ -182,6 +185,11 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 		o.Forwarding = append(o.Forwarding, op.Forwarding.Wish())
 	case model.DropForwarding:
 		o.dropForwarding(op.Network)
+	case model.OpenPassage:
+		o.dropPassage(op.Passage)
+		o.Passages = append(o.Passages, op.Passage)
+	case model.ClosePassage:
+		o.dropPassage(op.Passage)
 	case model.SetIsolated:
 		for _, link := range op.Links {
 			o.touch(link, before)
@@ -230,6 +238,10 @@ func (o *Owned) dropSecured(links []string) {
 		gone[l] = true
 	}
 	o.Secured = slices.DeleteFunc(o.Secured, func(p model.PortSecurity) bool { return gone[p.Link] })
+}
+
+func (o *Owned) dropPassage(p model.Passage) {
+	o.Passages = slices.DeleteFunc(o.Passages, func(x model.Passage) bool { return x.Network == p.Network && x.Firewall == p.Firewall })
 }
 
 func (o *Owned) dropForwarding(network string) {

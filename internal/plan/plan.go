@@ -94,6 +94,8 @@ type Options struct {
 	// NoForwarding says why nothing can be forwarded and hidden by rules of ours, "" if it
 	// can.
 	NoForwarding string
+	// Firewalls are the forwarding chains of others.
+	Firewalls []model.Firewall
 	// Listening are the sockets that wait for connections or datagrams.
 	Listening []model.Socket
 	// NoSnoop says that this kernel cannot learn leases from what goes to a port (no

@@ -99,6 +99,9 @@ func (c *checker) rules() {
 // FORWARD (br_nf_forward_ip).
 func (c *checker) bridgeFilter() {
 	on := false
+	if c.Passes != nil && c.Passes(c.move.To) {
+		return
+	}
 	for _, name := range []string{"bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"} {
 		on = on || c.Before.Here().Settings[name] == "1"
 	}

@@ -54,6 +54,9 @@ type Input struct {
 	Facts         Facts
 	// Groups are those that the plan sees to.
 	Groups []model.JoinGroups
+	// Passes tells whether frames between the ports of a bridge are let through the firewalls'
+	// chains by the plan itself; nil: none are.
+	Passes func(bridge string) bool
 	// FailOnFirewall makes firewall rules that no longer match a reason to refuse.
 	FailOnFirewall bool
 }
