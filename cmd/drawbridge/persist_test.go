@@ -8,8 +8,10 @@ import (
 	"log"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -341,5 +343,55 @@ func TestPersistAsksNetplan(t *testing.T) {
 	}
 	if after := s.etc(); after != before {
 		t.Errorf("/etc before and after:\n%s", cmp.Diff(before, after))
+	}
+}
+
+// 'persist verify' boots the files with a networkd of its own, and tells what would come
+// up otherwise. Static addresses, a lease and an advertised prefix are there.
+func TestPersistVerify(t *testing.T) {
+	testnet.RequireBooted(t)
+	testnet.RequireTap(t)
+	t.Parallel()
+	bin := build(t)
+	host, lan := testnet.New(t), testnet.New(t)
+	host.Veth("eth0", lan, "host0")
+	host.Must(model.AddAddresses{Link: "eth0", Addresses: []model.Address{
+		{Prefix: netip.MustParsePrefix("198.18.0.5/24"), Origin: model.Static},
+		{Prefix: netip.MustParsePrefix("2001:db8::5/64"), Origin: model.Static, Flags: model.AddressFlags{NoDAD: true}},
+	}}, model.AddRoutes{Routes: []model.Route{{Table: model.TableMain, Type: "unicast", Protocol: "static", Destination: netip.MustParsePrefix("0.0.0.0/0"), NextHops: []model.NextHop{{Link: "eth0", Gateway: netip.MustParseAddr("198.18.0.1")}}}}})
+	dir := t.TempDir()
+	file := filepath.Join(dir, "lan.yaml")
+	if err := os.WriteFile(file, []byte(persistFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The namespace is the program's own, and so is its /etc/systemd/network.
+	drawbridge := func(code int, says, networkFile string, args ...string) {
+		t.Helper()
+		etc := filepath.Join(dir, "etc")
+		if err := errors.Join(os.RemoveAll(etc), os.Mkdir(etc, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		if networkFile != "" {
+			if err := os.WriteFile(filepath.Join(etc, "10-lan.network"), []byte(networkFile), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		script := `mount --bind "$1" /etc/systemd/network && shift && exec "$@"`
+		cmd := exec.CommandContext(t.Context(), "nsenter", append([]string{"--net=/run/netns/" + host.Name(), "unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh", etc, filepath.Join(bin, "drawbridge")}, args...)...)
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != code || !strings.Contains(string(out), says) {
+			t.Errorf("drawbridge %s: exit code %d, want %d and %q:\n%s", strings.Join(args, " "), cmd.ProcessState.ExitCode(), code, says, out)
+		}
+	}
+	t.Cleanup(func() { os.RemoveAll(filepath.Join("/run/drawbridge", strconv.FormatUint(host.Cookie(), 10))) })
+	verify := []string{"persist", "verify", "--manager", "networkd", file}
+	drawbridge(1, "comes first", "", verify...)
+	drawbridge(0, "", "", "up", "--yes", file)
+	drawbridge(0, "verified: networkd", "", verify...)
+	drawbridge(1, "who that is is not known", "", "persist", "verify", "--manager", "unit", file)
+	// The user's file has another address than the host: it would come back.
+	drawbridge(1, "differs: br0: address 198.18.0.9/24, static: is there, and was not before", "[Match]\nName=eth0\n[Network]\nAddress=198.18.0.9/24\nAddress=2001:db8::5/64\nGateway=198.18.0.1\n", append(verify, "--timeout", "4s")...)
+	if left, _ := filepath.Glob("/run/netns/drawbridge-verify-*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }

@@ -36,7 +36,7 @@ The files are drawbridge's alone and bear its name. Files of others are never wr
 over; what is changed in ours by hand is kept, and told.
 `,
 	}
-	cmd.AddCommand(newPersistShowCommand(a), newPersistWriteCommand(a), newPersistRemoveCommand(a))
+	cmd.AddCommand(newPersistShowCommand(a), newPersistWriteCommand(a), newPersistRemoveCommand(a), newPersistVerifyCommand(a))
 	return cmd
 }
 

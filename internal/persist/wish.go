@@ -12,7 +12,7 @@ import (
 type Wish struct {
 	Bridges []Bridge
 	Taps    []Tap
-	// Rest is what no manager makes: machines, the security of ports.
+	// Rest is what no manager makes: machines, the security of ports, servers, forwarding.
 	Rest []string
 	// File is the drawbridge.yaml that it comes from, for our own unit.
 	File Source
@@ -94,6 +94,12 @@ func WishOf(after model.Snapshot, own plan.Owned, leases []Lease) Wish {
 	}
 	for _, m := range own.Machines {
 		w.Rest = append(w.Rest, "machine "+m)
+	}
+	for _, n := range own.Services {
+		w.Rest = append(w.Rest, "what the network "+n+" is served")
+	}
+	for _, f := range own.Forwarding {
+		w.Rest = append(w.Rest, "what is forwarded for the network "+f.Network)
 	}
 	for _, p := range own.Secured {
 		w.Rest = append(w.Rest, "security of the port "+p.Link)
