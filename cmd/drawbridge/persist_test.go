@@ -347,7 +347,7 @@ func TestPersistAsksNetplan(t *testing.T) {
 }
 
 // 'persist verify' boots the files with a networkd of its own, and tells what would come
-// up otherwise. Static addresses, a lease and an advertised prefix are there.
+// up otherwise: static addresses, a lease, an advertised prefix.
 func TestPersistVerify(t *testing.T) {
 	testnet.RequireBooted(t)
 	testnet.RequireTap(t)
@@ -355,10 +355,34 @@ func TestPersistVerify(t *testing.T) {
 	bin := build(t)
 	host, lan := testnet.New(t), testnet.New(t)
 	host.Veth("eth0", lan, "host0")
+	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	quiet := log.New(io.Discard, "", 0)
+	server := netip.MustParsePrefix("198.18.0.1/24")
+	lan.Must(model.AddAddresses{Link: "host0", Addresses: []model.Address{{Prefix: server, Origin: model.Static}}})
+	lan.Inside(func() error {
+		d := router.NewDHCP(router.DHCPConfig{Server: server, First: leased.Addr(), Last: leased.Addr(), Gateway: server.Addr(), LeaseTime: time.Hour}, quiet)
+		return d.Start(ctx, "host0")
+	})
+	testnet.Eventually(t, func() error { // its link-local address may be tentative yet
+		return lan.Kernel.Inside(func() error {
+			return router.Advertise(ctx, router.AdvertConfig{Link: "host0", Prefix: netip.MustParsePrefix("2001:db8:1::/64"), Interval: time.Second, Lifetime: time.Hour}, quiet)
+		})
+	})
 	host.Must(model.AddAddresses{Link: "eth0", Addresses: []model.Address{
 		{Prefix: netip.MustParsePrefix("198.18.0.5/24"), Origin: model.Static},
+		{Prefix: leased, Origin: model.DHCP, Lifetime: &model.Lifetime{Valid: 3600, Preferred: 3600}},
 		{Prefix: netip.MustParsePrefix("2001:db8::5/64"), Origin: model.Static, Flags: model.AddressFlags{NoDAD: true}},
-	}}, model.AddRoutes{Routes: []model.Route{{Table: model.TableMain, Type: "unicast", Protocol: "static", Destination: netip.MustParsePrefix("0.0.0.0/0"), NextHops: []model.NextHop{{Link: "eth0", Gateway: netip.MustParseAddr("198.18.0.1")}}}}})
+	}})
+	route := func(protocol, to, scope string, metric uint32, source, gateway netip.Addr) model.Route {
+		return model.Route{Table: model.TableMain, Type: "unicast", Protocol: protocol, Destination: netip.MustParsePrefix(to), Scope: scope, Metric: metric, Source: source, NextHops: []model.NextHop{{Link: "eth0", Gateway: gateway}}}
+	}
+	host.Must(model.AddRoutes{Routes: []model.Route{
+		route("static", "0.0.0.0/0", "global", 0, netip.Addr{}, server.Addr()),
+		// As networkd has them of a lease.
+		route("dhcp", "198.18.0.1/32", "link", 1024, leased.Addr(), netip.Addr{}),
+		route("dhcp", "0.0.0.0/0", "global", 1024, leased.Addr(), server.Addr()),
+	}})
 	dir := t.TempDir()
 	file := filepath.Join(dir, "lan.yaml")
 	if err := os.WriteFile(file, []byte(persistFile), 0o600); err != nil {
@@ -384,6 +408,14 @@ func TestPersistVerify(t *testing.T) {
 		}
 	}
 	t.Cleanup(func() { os.RemoveAll(filepath.Join("/run/drawbridge", strconv.FormatUint(host.Cookie(), 10))) })
+	testnet.Eventually(t, func() error {
+		for _, a := range host.Look().AddressesOf("eth0") {
+			if a.Origin == model.RA && !a.Flags.Tentative {
+				return nil
+			}
+		}
+		return errors.New("no router was heard")
+	})
 	verify := []string{"persist", "verify", "--manager", "networkd", file}
 	drawbridge(1, "comes first", "", verify...)
 	drawbridge(0, "", "", "up", "--yes", file)

@@ -69,7 +69,7 @@ var folders = map[string][]string{
 	"internal/lab":           {"internal/model", "internal/kernel", "internal/lab/..."},
 	"internal/lab/demo":      {"internal/model", "internal/draw/walkthrough", "internal/machine/uml", "internal/lab", "internal/lab/flow"},
 	"internal/lab/flow":      {},
-	"internal/lab/booted":    {}, // hosts with real managers, for tests and bench
+	"internal/lab/booted":    {}, // hosts with real managers: for tests, bench, and 'persist verify'
 	"internal/lab/router":    {},
 
 	// The wiring.

@@ -12,7 +12,8 @@ import (
 // be brought back: of the wish's bridges, taps and uplinks, with their addresses, routes,
 // rules, and security. Both are compared as [model.Namespace.Normalised] writes them.
 //
-// Left out beyond that: what the stack would do on a port of a bridge, which has no stack
+// Left out beyond that: whether the kernel or a manager hears router advertisements, who
+// give the prefix's route another protocol and metric; what the stack would do on a port of a bridge, which has no stack
 // (a manager switches IPv6 off there, or leaves it on); who wrote an address down; of the
 // uplink, what kind of link it is.
 func (w Wish) Differences(live, booted model.Namespace) []string {
@@ -36,7 +37,7 @@ func (w Wish) Differences(live, booted model.Namespace) []string {
 		if a.Peer.IsValid() {
 			return fmt.Sprintf("%s: address %s peer %s, %s", a.Link, a.Prefix, a.Peer, a.Origin), of(a.Link)
 		}
-		return fmt.Sprintf("%s: address %s, %s", a.Link, a.Prefix, a.Origin), of(a.Link)
+		return fmt.Sprintf("%s: address %s, %s", a.Link, a.Prefix, originOf(a)), of(a.Link)
 	})...)
 	out = append(out, compareSets(live.Routes, booted.Routes, func(r model.Route) (string, bool) {
 		return routeWords(r), slices.ContainsFunc(r.NextHops, func(h model.NextHop) bool { return of(h.Link) })
@@ -95,8 +96,22 @@ func linkDifferences(was, is model.Link) (out []string) {
 	return out
 }
 
+// originOf: a manager that hears router advertisements itself sets a lifetime, as for a
+// lease, and says no more of it (networkd before 253).
+func originOf(a model.Address) model.Origin {
+	if a.Prefix.Addr().Is6() && a.Origin == model.DHCP && !a.Prefix.IsSingleIP() {
+		return model.RA
+	}
+	return a.Origin
+}
+
 func routeWords(r model.Route) string {
-	s := fmt.Sprintf("route to %s, protocol %s", r.Destination, r.Protocol)
+	s := "route to " + r.Destination.String()
+	if onLink := !r.Is4() && !r.IsDefault() && !r.Gateway().IsValid(); onLink && (r.Protocol == "kernel" || r.Protocol == "ra") {
+		r.Metric = 0
+	} else {
+		s += ", protocol " + r.Protocol
+	}
 	for _, h := range r.NextHops {
 		if h.Gateway.IsValid() {
 			s += " via " + h.Gateway.String()

@@ -7,6 +7,7 @@
 // the host's own; of the kernel's settings it may write those of its network namespace
 // only. So a manager can be tried that this machine must never run.
 //
-// It is for tests and benchmarks: the program does not contain it. The work of the
+// It is for tests and benchmarks, and for `drawbridge persist verify`, which tries the next
+// boot of the host that it is run on (docs/decisions/0042). The work of the
 // mounts is in boot.sh, to be read like an exercise. It imports the standard library only.
 package booted
