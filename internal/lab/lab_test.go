@@ -176,6 +176,33 @@ func TestWorkingFolder(t *testing.T) {
 	}
 }
 
+// The lab sees the machine's /etc and /var; what is written there is the lab's alone. Without
+// rights nothing can be written, with or without a lab.
+func TestWhatIsWrittenInALabIsItsOwn(t *testing.T) {
+	_, c := startLab(t, Options{})
+	if out, code := run(t, c, "host", "cat /etc/passwd"); code != 0 || !strings.Contains(out, "root:") {
+		t.Errorf("the machine's /etc/passwd: %q, code %d", out, code)
+	}
+	if out, _ := run(t, c, "host", "cat /etc/resolv.conf"); out != "nameserver 198.18.0.1\n" {
+		t.Errorf("the lab's name server: %q", out)
+	}
+	if os.Geteuid() != 0 {
+		return
+	}
+	name := fmt.Sprintf("drawbridge-test-%d", os.Getpid())
+	for _, dir := range []string{"/etc", "/var/lib"} {
+		path := filepath.Join(dir, name)
+		_, code := run(t, c, "host", "echo text > "+path)
+		if _, err := os.Lstat(path); err == nil {
+			os.Remove(path)
+			t.Errorf("%s is on the machine", path)
+		}
+		if out, read := run(t, c, "neighbour", "cat "+path); code == 0 && (read != 0 || out != "text\n") {
+			t.Errorf("%s in the lab: %q, code %d", path, out, read)
+		}
+	}
+}
+
 // A namespace that a command names is there for the next one, as with ip-netns: else
 // a machine that "up" started in one would be lost to "down".
 func TestNamesAreSharedBetweenCommands(t *testing.T) {
@@ -338,7 +365,7 @@ func TestUnprivileged(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v",
-		"-test.run=Commands|Names|LAN|Uplink|Two|Killed|Orphans|Measure|Taken", "-test.timeout=60s")
+		"-test.run=Commands|Names|Written|LAN|Uplink|Two|Killed|Orphans|Measure|Taken", "-test.timeout=60s")
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "HOME=") }),
 		"TMPDIR="+dir, "XDG_RUNTIME_DIR="+dir, "HOME="+dir)
 	cmd.Dir = dir

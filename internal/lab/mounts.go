@@ -30,8 +30,9 @@ type mount struct {
 	hint string
 }
 
-// mountAll gives the supervisor a /proc, /sys and /run of the lab's own. All else
-// is the machine's, and stays in sight.
+// mountAll gives the supervisor a /proc, /sys and /run of the lab's own, and an /etc and a
+// /var that are the machine's to read and the lab's to write. All else is the machine's, and
+// stays in sight.
 func mountAll() error {
 	const safe = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	// The binary is found before /run is covered: it may be in there.
@@ -68,24 +69,58 @@ func mountAll() error {
 			return err
 		}
 	}
-	if err := bindResolver(); err != nil {
+	for _, dir := range []string{"/etc", "/var"} {
+		if err := writeAside(dir); err != nil {
+			return err
+		}
+	}
+	if err := ownResolver(); err != nil {
 		return err
 	}
 	return bindSelf(self)
 }
 
-// bindResolver makes the lab's router the name server of all that runs in the lab: the
-// machine's own is out of reach there.
-func bindResolver() error {
-	target, err := filepath.EvalSymlinks("/etc/resolv.conf")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // it led below the covered /run: there is no file to put ours over
+// writeAside lets what is written below a folder of the machine's go to the lab: what a DHCP
+// client, a network manager or 'drawbridge persist' writes there is gone with it. Where the
+// kernel has no overlay for us the folder can only be read.
+func writeAside(dir string) error {
+	upper, work := labDir+dir, labDir+"/work"+dir
+	for _, d := range []string{upper, work} {
+		if err := os.MkdirAll(d, 0o755); err != nil { //nolint:gosec // as the folder that it stands for
+			return err
+		}
 	}
-	if err != nil {
+	// userxattr: in a user namespace the trusted ones are not to be had (overlayfs.rst).
+	layers := "lowerdir=" + dir + ",upperdir=" + upper + ",workdir=" + work
+	for _, options := range []string{layers, layers + ",userxattr"} {
+		if unix.Mount("overlay", dir, "overlay", unix.MS_NOSUID|unix.MS_NODEV, options) == nil {
+			return nil
+		}
+	}
+	if err := (mount{source: dir, target: dir, flags: unix.MS_BIND | unix.MS_REC}).do(); err != nil {
 		return err
 	}
+	// What is locked on the mount below must be said again (mount_setattr and MNT_LOCK_READONLY).
+	return mount{target: dir, flags: unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV}.do()
+}
+
+// ownResolver makes the lab's router the name server of all that runs in the lab: the
+// machine's own is out of reach there.
+func ownResolver() error {
+	const name = "/etc/resolv.conf"
 	own := labDir + "/resolv.conf"
 	if err := os.WriteFile(own, []byte("nameserver "+routerLAN4.Addr().String()+"\n"), 0o644); err != nil { //nolint:gosec // everybody reads it
+		return err
+	}
+	// It may be a link that leads below the covered /run.
+	if err := os.Remove(name); err == nil {
+		return os.Symlink(own, name)
+	}
+	target, err := filepath.EvalSymlinks(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // there is no file to put ours over, and none can be made
+	}
+	if err != nil {
 		return err
 	}
 	return mount{source: own, target: target, flags: unix.MS_BIND}.do()
