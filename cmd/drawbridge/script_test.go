@@ -62,7 +62,7 @@ func TestModuleScripts(t *testing.T) {
 	}
 	testnet.Require(t)
 	t.Parallel()
-	out := testnet.InUML(t, "^TestModuleScripts$", []string{"ipv6", "tun", "veth", "bridge", "8021q", "macvlan", "bonding"}, built+"="+build(t))
+	out := testnet.InUML(t, "^TestModuleScripts$", []string{"ipv6", "tun", "veth", "bridge", "8021q", "macvlan", "macvtap", "bonding", "br_netfilter", "iptable_filter", "xt_conntrack"}, built+"="+build(t))
 	scripts, err := filepath.Glob(all)
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts: %v", err)

@@ -47,7 +47,11 @@ func (a *app) mend(ctx context.Context, o doctorOptions) error {
 		fmt.Fprintln(a.err, "nothing to do: it is gone")
 		return nil
 	}
-	p, err := plan.Mend(h.Snapshot, h.Facts.Owned, f.Mend.Steps)
+	owned, err := s.store.Owned() // it is written again at the end: it must have been read
+	if err != nil {
+		return err
+	}
+	p, err := plan.Mend(h.Snapshot, owned, f.Mend.Steps)
 	if err != nil {
 		return withCode(exitFailed, fmt.Errorf("%s: %w\n  nothing was changed", f.Name(), err))
 	}
