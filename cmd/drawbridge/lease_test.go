@@ -81,6 +81,9 @@ func TestALeaseNeverRunsOut(t *testing.T) {
 			if n := len(s.processes("keeper")); n != 1 {
 				t.Errorf("%d keepers while the address is on br0", n)
 			}
+			if out := s.drawbridge(6, "doctor"); !strings.Contains(out, "1. broken, certain: change-interrupted:journal") {
+				t.Errorf("the doctor does not tell that a change is half done:\n%s", out)
+			}
 			s.drawbridge(0, "recover")
 			s.requireNoKeeper()
 			if l := s.host.Look().Link("br0"); l != nil {
@@ -93,6 +96,7 @@ func TestALeaseNeverRunsOut(t *testing.T) {
 			if n := len(s.processes("keeper")); n != 1 {
 				t.Errorf("%d keepers while the address is on br0", n)
 			}
+			s.drawbridge(0, "doctor") // somebody renews the lease
 			s.drawbridge(0, "down", "--yes")
 			s.requireNoKeeper()
 			time.Sleep(leaseTime + time.Second)

@@ -150,6 +150,11 @@ func underAManager(t *testing.T, m booted.Manager, bin, says string) {
 			t.Errorf("after %q: eth0 in %q with %q, br0 with %q", act, ns.Link("eth0").Master, globals(ns, "eth0"), globals(ns, "br0"))
 		}
 	}
+	// A manager that acts by itself is kept off, and is no risk; the others are told of.
+	out, err := h.Run(t.Context(), drawbridge, "doctor")
+	if told := strings.Contains(out, "manager-takes-back:eth0"); err != nil || told != (again[m.Program] == nil) {
+		t.Errorf("what the doctor says of the manager: %v\n%s", err, out)
+	}
 	run("down", "--yes")
 	if again[m.Program] != nil { // nobody confirms: the guard rolls back, and gives back
 		if out, err := h.Run(t.Context(), drawbridge, "up", "--yes", "--confirm", "1s", file); err == nil || !strings.Contains(out, "rolled back") {

@@ -30,7 +30,7 @@ var tapUnheld = Check{
 					What: fmt.Sprintf("%s of %s is on %s, which nobody holds: the cable is pulled", n.Name, m.Name, l.Name),
 					Seen: []string{m.Name + ": " + m.State, l.Name + ": no holder, no carrier"},
 					Mend: byHand("unplug the NIC and plug it in again; if it will not, start the machine again",
-						fmt.Sprintf("drawbridge machine unplug %s %s", m.Name, n.Name), fmt.Sprintf("drawbridge machine plug %s %s", m.Name, n.Name)),
+						fmt.Sprintf("drawbridge machine unplug %s %s", m.Name, n.Name), fmt.Sprintf("drawbridge machine plug %s %s %s", m.Name, n.Name, l.Name)),
 				})
 			}
 		}
