@@ -40,7 +40,11 @@ func printMend(w io.Writer, columns int, f doctor.Finding, number int, here bool
 		paragraph(w, columns, "   ", "mend      ", f.Mend.Says)
 	}
 	for _, c := range f.Mend.Commands {
-		fmt.Fprintln(w, "             $ "+c) // never wrapped: it is to be copied
+		first, rest, many := strings.Cut(c, "\n")
+		fmt.Fprintln(w, "             $ "+first) // never wrapped: it is to be copied
+		if many {
+			fmt.Fprintf(w, "               ... %d lines: --json has them\n", 1+strings.Count(rest, "\n"))
+		}
 	}
 	if f.Mend.Fixable() && here {
 		fmt.Fprintf(w, "             or: drawbridge doctor --fix %d\n", number)

@@ -34,7 +34,7 @@ var bridgeFilter = Check{
 					continue
 				}
 				for _, chain := range h.Facts.Firewall.ForwardDrop {
-					if !ofFamily(chain, calls[tool]) || h.letsThrough(b, calls[tool]) {
+					if !ofFamily(chain, calls[tool]) || h.letsThrough(b, chain) {
 						continue
 					}
 					f.Seen = append(f.Seen, fmt.Sprintf("net.%s = 1", strings.ReplaceAll(path, "/", ".")), chain+": policy drop, and no rule that accepts what stays on "+b.Name)
@@ -77,15 +77,19 @@ func ofFamily(chain, family string) bool {
 	}
 }
 
-// letsThrough tells whether some rule accepts what goes from one port of a bridge to
-// another. Both interfaces of such a packet are the bridge.
-func (h *Host) letsThrough(b *model.Link, family string) bool {
+// letsThrough tells whether a rule of a chain's own table accepts what comes by a link; of a
+// packet from one port of a bridge to another, both interfaces are the bridge. What another
+// table accepts, this one may drop.
+func (h *Host) letsThrough(l *model.Link, chain string) bool {
 	return slices.ContainsFunc(h.Facts.Firewall.Accepts, func(r preflight.Rule) bool {
-		return ofFamily(r.Where, family) && h.acceptsWithin(r.Line, b)
+		return tableOf(r.Where) == tableOf(chain) && acceptsFrom(r.Line, l)
 	})
 }
 
-func (h *Host) acceptsWithin(line string, b *model.Link) bool {
+// tableOf is the table of a chain: all but the last word.
+func tableOf(chain string) string { return chain[:max(strings.LastIndexByte(chain, ' '), 0)] }
+
+func acceptsFrom(line string, b *model.Link) bool {
 	if strings.Contains(line, "physdev-is-bridged") {
 		return true
 	}

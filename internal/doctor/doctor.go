@@ -146,6 +146,10 @@ func titleOf(op model.Operation) string {
 		return "Make " + op.Name + " anew"
 	case model.SetMaster:
 		return "Plug " + op.Link + " into " + op.Master
+	case model.SetForwarding:
+		return "Make the rules of network " + op.Forwarding.Network
+	case model.SecurePorts:
+		return "Secure " + op.Object()
 	default:
 		return strings.ReplaceAll(op.Op(), "-", " ") + " " + op.Object()
 	}
