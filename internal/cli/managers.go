@@ -8,6 +8,7 @@ import (
 
 	"drawbridge/internal/manager"
 	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
 )
 
 // managers finds who else sees to the links of the namespace.
@@ -38,5 +39,27 @@ func (a *app) tellManager(ctx context.Context, s *session, op model.Operation) e
 func (s *session) tellManagers(ctx context.Context, ns *model.Namespace) error {
 	found, err := s.managers(ctx, ns)
 	found.Tell(ns)
+	if owned, oerr := s.store.Owned(); oerr == nil {
+		owned.TellBeside(ns)
+	}
 	return err
+}
+
+// giveBack gives managers the links back that 'down' left alone for as long as files were
+// there that would have brought the network back.
+func (a *app) giveBack(s *session) error {
+	own, err := s.store.Owned()
+	if err != nil || len(own.Beside) == 0 {
+		return err
+	}
+	ctx := context.Background()
+	now, err := s.snapshot(ctx, false)
+	if err != nil {
+		return err
+	}
+	p, err := plan.GiveBack(now, own, plan.Options{})
+	if err != nil || len(p.Steps) == 0 {
+		return err
+	}
+	return failureCode(a.transaction(s, true).Run(ctx, p))
 }

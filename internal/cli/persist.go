@@ -332,6 +332,11 @@ func (a *app) persistRemove(o persistOptions) error {
 	if err != nil {
 		return withCode(exitFailed, err)
 	}
+	if len(removed.Kept) == 0 { // a file that stays would bring its part back at once
+		if err := a.giveBack(s); err != nil {
+			return err
+		}
+	}
 	if o.json {
 		return printJSON(a.out, removed)
 	}

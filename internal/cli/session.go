@@ -157,6 +157,9 @@ func systemName() string {
 // options are the facts that a plan needs beside the snapshot.
 func (s *session) options(want spec.Desired) plan.Options {
 	o := plan.Options{Users: map[string]uint32{}, Groups: map[string]uint32{}, Seed: seed(), NoTaps: s.kernel.CanMakeTap() != nil, NoRedirect: s.kernel.CanRedirect() != nil, Multicast: s.joined()}
+	if w, err := hostFiles().Read(); err == nil && !s.named {
+		o.Written = len(w.Files) > 0
+	}
 	if want.Secures() { // asking costs two waits of 15 ms
 		if snoop, err := s.kernel.CanSecure(); err == nil {
 			o.NoSnoop = !snoop

@@ -34,7 +34,7 @@ func (o LeaveAlone) apply(s *Snapshot) error {
 	n := s.Here()
 	for i := range n.Links {
 		if l := &n.Links[i]; slices.Contains(o.Links, l.Name) {
-			l.Managers = slices.DeleteFunc(slices.Clone(l.Managers), func(m Manager) bool { return m.Name == o.Manager })
+			l.Managers = slices.DeleteFunc(slices.Clone(l.Managers), func(m Manager) bool { return m.Name == o.Manager && !m.Told })
 		}
 	}
 	return nil

@@ -33,6 +33,8 @@ type Manager struct {
 	Client bool `json:"client,omitempty"`
 	// WouldDo tells in words what it would do to a link whose place has changed.
 	WouldDo string `json:"would_do,omitempty"`
+	// Told: it has the link by its files, and was told to leave it alone for now.
+	Told bool `json:"told,omitempty"`
 	// Silent tells why it could not be asked, "" where it answered or has nothing to ask.
 	Silent string `json:"silent,omitempty"`
 }

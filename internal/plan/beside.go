@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,6 +13,22 @@ import (
 type Beside struct {
 	Manager string   `json:"manager"`
 	Links   []string `json:"links"`
+	// Held is how it has those that were there before, by its files.
+	Held map[string]model.Manager `json:"held,omitempty"`
+}
+
+// TellBeside writes down in a namespace whose the links are that their managers were told to
+// leave alone: asked now, they know nothing of them.
+func (o Owned) TellBeside(ns *model.Namespace) {
+	for _, told := range o.Beside {
+		for name, m := range told.Held {
+			l := ns.Link(name)
+			if l != nil && !slices.ContainsFunc(l.Managers, func(x model.Manager) bool { return x.Name == m.Name }) {
+				m.Told = true
+				l.Managers = append(slices.Clone(l.Managers), m)
+			}
+		}
+	}
 }
 
 // besides are the managers here that act by themselves and can be told to leave links
@@ -72,7 +89,7 @@ func (b *builder) leaveNew(w *wanted) {
 // manages tells whether a manager has a link.
 func (b *builder) manages(name, link string) bool {
 	l := b.here().Link(link)
-	return l != nil && slices.ContainsFunc(l.Managers, func(m model.Manager) bool { return m.Name == name && m.Acts })
+	return l != nil && slices.ContainsFunc(l.Managers, func(m model.Manager) bool { return m.Name == name && m.Acts && !m.Told })
 }
 
 // leaveUplink tells the managers of an uplink that has given its addresses away. Earlier they
@@ -87,8 +104,19 @@ func (b *builder) leaveUplink(uplink string) {
 	}
 }
 
-// manageAgain gives back what is no longer ours.
+// GiveBack plans what `down` left for later: see Options.Written.
+func GiveBack(now model.Snapshot, own Owned, opt Options) (Plan, error) {
+	b := newBuilder(now.Clone(), own, opt)
+	b.manageAgain()
+	return b.done()
+}
+
+// manageAgain gives back what is no longer ours. Where files are written that have a manager
+// bring this network back, it would do so at once.
 func (b *builder) manageAgain() {
+	if b.opt.Written {
+		return
+	}
 	for _, told := range slices.Clone(b.own.Beside) {
 		var back []string
 		var uplink string
@@ -154,7 +182,7 @@ func inverseForManager(op model.Operation, ns *model.Namespace) model.Operations
 }
 
 // recordBeside notes who was told of what.
-func (o *Owned) recordBeside(op model.Operation) {
+func (o *Owned) recordBeside(op model.Operation, before *model.Snapshot) {
 	switch op := op.(type) {
 	case model.LeaveAlone:
 		told := at(o.Beside, func(b Beside) bool { return b.Manager == op.Manager })
@@ -162,12 +190,26 @@ func (o *Owned) recordBeside(op model.Operation) {
 			o.Beside = append(o.Beside, Beside{Manager: op.Manager})
 			told = &o.Beside[len(o.Beside)-1]
 		}
+		held := maps.Clone(told.Held)
+		for _, name := range op.Links {
+			if l := before.Here().Link(name); l != nil {
+				if m := at(l.Managers, func(m model.Manager) bool { return m.Name == op.Manager && !m.Told }); m != nil {
+					if held == nil {
+						held = map[string]model.Manager{}
+					}
+					held[name] = *m
+				}
+			}
+		}
+		told.Held = held
 		links := slices.Concat(told.Links, op.Links)
 		slices.Sort(links)
 		told.Links = slices.Compact(links)
 	case model.ManageAgain:
 		if told := at(o.Beside, func(b Beside) bool { return b.Manager == op.Manager }); told != nil {
 			told.Links = slices.DeleteFunc(slices.Clone(told.Links), func(name string) bool { return slices.Contains(op.Links, name) })
+			told.Held = maps.Clone(told.Held)
+			maps.DeleteFunc(told.Held, func(name string, _ model.Manager) bool { return slices.Contains(op.Links, name) })
 		}
 		o.Beside = slices.DeleteFunc(o.Beside, func(b Beside) bool { return len(b.Links) == 0 })
 	}

@@ -203,7 +203,7 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 			return slices.ContainsFunc(op.Addresses, func(d model.Address) bool { return a.Link == op.Link && a.Prefix == d.Prefix })
 		})
 	case model.LeaveAlone, model.ManageAgain:
-		o.recordBeside(op)
+		o.recordBeside(op, before)
 	case model.SetSetting:
 		o.recordSetting(op, before)
 	case model.CopyRules:

@@ -101,6 +101,9 @@ type Options struct {
 	// NoSnoop says that this kernel cannot learn leases from what goes to a port (no
 	// egress hook, before Linux 5.16).
 	NoSnoop bool
+	// Written: files are there that bring the network back at the next boot; until they are
+	// taken away, no manager is given its links back.
+	Written bool
 	// Seed makes chosen MAC addresses differ from those of other hosts: a value of
 	// this host's own that does not change.
 	Seed string
