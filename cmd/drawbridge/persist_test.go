@@ -318,6 +318,9 @@ func TestPersistBadInput(t *testing.T) {
 		t.Errorf("remove says:\n%s", out)
 	}
 	shell("grep -q 'Name=br0' " + ours + "; rm " + ours)
+	if out := s.run("down", "--yes"); !strings.Contains(out, "back to systemd-networkd") {
+		t.Errorf("with the last file gone, down says:\n%s", out)
+	}
 
 	// Whose file is not told, for nobody runs: the network is kept all the same.
 	shell("systemctl stop systemd-networkd.socket systemd-networkd")
