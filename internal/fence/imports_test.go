@@ -79,8 +79,8 @@ var folders = map[string][]string{
 	"internal/testwiring":        {"internal/model", "internal/draw/walkthrough"},
 	"internal/fence":             {},
 	"internal/tools/testsummary": {},
-	"internal/tools/gallery":     {"internal/model", "internal/iproute", "internal/draw", "internal/draw/svg", "internal/draw/png", "internal/draw/walkthrough"},                                                                     // draws docs/gallery
-	"internal/tools/bench":       {"internal/model", "internal/kernel", "internal/draw", "internal/draw/svg", "internal/draw/term", "internal/lab/flow", "internal/machine/guest", "internal/machine/initrd", "internal/lab/booted"}, // measures observing apart from drawing
+	"internal/tools/gallery":     {"internal/model", "internal/iproute", "internal/draw", "internal/draw/svg", "internal/draw/png", "internal/draw/walkthrough"},                                                                                         // draws docs/gallery
+	"internal/tools/bench":       {"internal/model", "internal/kernel", "internal/draw", "internal/draw/svg", "internal/draw/term", "internal/lab/flow", "internal/machine/guest", "internal/machine/initrd", "internal/lab/booted", "internal/service"}, // measures observing apart from drawing
 }
 
 // pure folders do no I/O, have no clock and no environment: what they give depends on
