@@ -17,9 +17,16 @@ import (
 )
 
 // query asks for a name at an address, from inside a namespace.
-func query(n *testnet.Net, network string, at netip.Addr, name string, kind dnsmessage.Type, patience time.Duration) (answers []string, code dnsmessage.RCode, err error) {
+func query(n *testnet.Net, from, network string, at netip.Addr, name string, kind dnsmessage.Type, patience time.Duration) (answers []string, code dnsmessage.RCode, err error) {
 	err = kernel.Enter("/run/netns/"+n.Name(), func() error {
-		c, err := net.DialTimeout(network, netip.AddrPortFrom(at, 53).String(), 2*time.Second)
+		d := net.Dialer{Timeout: 2 * time.Second}
+		switch {
+		case from != "" && network == "udp":
+			d.LocalAddr = &net.UDPAddr{IP: net.ParseIP(from)}
+		case from != "":
+			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+		}
+		c, err := d.Dial(network, netip.AddrPortFrom(at, 53).String())
 		if err != nil {
 			return err
 		}
@@ -68,8 +75,14 @@ func query(n *testnet.Net, network string, at netip.Addr, name string, kind dnsm
 // resolves fails the test unless a name is answered so.
 func resolves(t *testing.T, n *testnet.Net, network string, at netip.Addr, name string, kind dnsmessage.Type, want ...string) {
 	t.Helper()
+	resolvesFrom(t, n, "", network, at, name, kind, want...)
+}
+
+// resolvesFrom asks from an address of the namespace's.
+func resolvesFrom(t *testing.T, n *testnet.Net, from, network string, at netip.Addr, name string, kind dnsmessage.Type, want ...string) {
+	t.Helper()
 	testnet.Eventually(t, func() error {
-		got, _, err := query(n, network, at, name, kind, 6*time.Second)
+		got, _, err := query(n, from, network, at, name, kind, 6*time.Second)
 		if err == nil && !slices.Equal(got, want) {
 			err = fmt.Errorf("%s by %s is %v, want %v", name, network, got, want)
 		}
@@ -101,15 +114,17 @@ func TestServeNames(t *testing.T) {
 			resolves(t, vm, network, at, "alice.home.arpa.", dnsmessage.TypeA, a.String())
 			resolves(t, s.Net, network, at, "Gateway.Home.Arpa.", dnsmessage.TypeAAAA, "2001:db8:7::1")
 		}
+		// The host, from another address of its own, as masquerade would have it.
+		resolvesFrom(t, s.Net, "198.18.1.1", network, host4.Addr(), "gateway.home.arpa.", dnsmessage.TypeA, "198.18.7.1")
 		resolves(t, vm, network, host4.Addr(), "web.", dnsmessage.TypeA, "198.18.7.9")
 		resolves(t, vm, network, host4.Addr(), "www.example.com.", dnsmessage.TypeA, "198.18.99.99")
 	}
 	resolves(t, vm, "udp", host4.Addr(), "1.7.18.198.in-addr.arpa.", dnsmessage.TypePTR, "gateway.home.arpa.")
-	if _, code, err := query(vm, "udp", host4.Addr(), "nobody.home.arpa.", dnsmessage.TypeA, 6*time.Second); err != nil || code != dnsmessage.RCodeNameError {
+	if _, code, err := query(vm, "", "udp", host4.Addr(), "nobody.home.arpa.", dnsmessage.TypeA, 6*time.Second); err != nil || code != dnsmessage.RCodeNameError {
 		t.Errorf("a name that is not there: %v, %v", code, err)
 	}
 	for _, network := range []string{"udp", "tcp"} {
-		if got, code, err := query(far, network, host4.Addr(), "alice.home.arpa.", dnsmessage.TypeA, 700*time.Millisecond); err == nil {
+		if got, code, err := query(far, "", network, host4.Addr(), "alice.home.arpa.", dnsmessage.TypeA, 700*time.Millisecond); err == nil {
 			t.Errorf("a stranger is answered by %s: %v %v", network, got, code)
 		}
 	}

@@ -21,6 +21,8 @@ type dhcpClient struct {
 	log      func(string, ...any)
 	// carrier rings when the cable was plugged in again: maybe into another network.
 	carrier <-chan struct{}
+	// names are told which name servers there are.
+	names *names
 
 	address model.Address // in force, if its prefix is valid
 	routes  []model.Route
@@ -144,6 +146,7 @@ func (d *dhcpClient) apply(ctx context.Context, lease *nclient4.Lease) error {
 		}
 	}
 	d.routes = routes
+	d.names.tell(d.link, lease.ACK)
 	return nil
 }
 
@@ -157,6 +160,7 @@ func (d *dhcpClient) clear() {
 		_, _ = d.kernel.Do(ctx, model.DeleteAddresses{Link: d.link, Addresses: []model.Address{d.address}})
 	}
 	d.address, d.routes = model.Address{}, nil
+	d.names.tell(d.link, nil)
 }
 
 // leaseAddress is the address of a lease, with its lifetime: the kernel takes it away

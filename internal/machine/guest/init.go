@@ -80,6 +80,7 @@ func initMachine() error {
 	if err != nil {
 		return err
 	}
+	g.nics.names.use()
 	return g.run(context.Background(), line)
 }
 

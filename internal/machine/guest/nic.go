@@ -25,6 +25,7 @@ type nics struct {
 	kernel   *kernel.Kernel
 	hostname string
 	log      func(string, ...any)
+	names    names
 
 	mu   sync.Mutex
 	list map[string]*nic
@@ -157,7 +158,7 @@ func (n *nics) address(ctx context.Context, c model.NICConfig) error {
 		// The client lives as long as the configuration, not as long as the request.
 		life, stop := context.WithCancel(context.WithoutCancel(ctx))
 		have.stop, have.stopped = stop, make(chan struct{})
-		client := &dhcpClient{kernel: n.kernel, link: c.Name, hostname: n.hostname, log: n.log, carrier: have.carrier}
+		client := &dhcpClient{kernel: n.kernel, link: c.Name, hostname: n.hostname, log: n.log, carrier: have.carrier, names: &n.names}
 		go func() {
 			defer close(have.stopped)
 			client.run(life)

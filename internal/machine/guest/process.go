@@ -42,6 +42,7 @@ func Process(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	g.nics.names.use()
 	go func() {
 		<-ctx.Done()
 		halt("asked by a signal")

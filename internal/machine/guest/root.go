@@ -60,6 +60,7 @@ func runAgent() error {
 	if err != nil {
 		return err
 	}
+	g.nics.names.use()
 	return g.run(context.Background(), line)
 }
 

@@ -27,9 +27,6 @@ import (
 // idleTime is how long a TCP connection may say nothing.
 const idleTime = 10 * time.Second
 
-// loopback is the index of lo in every namespace.
-const loopback = 1
-
 // Sockets is how many a server has: for each address one of UDP and one of TCP.
 func Sockets(c model.DNSConfig) int { return 2 * len(c.Listen) }
 
@@ -90,6 +87,7 @@ type Server struct {
 	Log    func(format string, args ...any)
 
 	names   atomic.Pointer[names]
+	own     ownAddresses
 	limits  limits
 	trouble atomic.Pointer[string]
 	calls   sync.WaitGroup
@@ -158,13 +156,9 @@ func (s *Server) Run(ctx context.Context, sockets []*os.File) error {
 	return nil
 }
 
-// mayAsk tells whether a question that came in by a link is one of the network's own hosts
-// or of this host itself.
-func (s *Server) mayAsk(from netip.Addr, index, link int) bool {
-	if index == loopback {
-		return true
-	}
-	return index == link && (from.IsLinkLocalUnicast() || slices.ContainsFunc(s.Config.Clients, func(p netip.Prefix) bool { return p.Contains(from) }))
+// isClient tells whether an address is of the network.
+func (s *Server) isClient(a netip.Addr) bool {
+	return slices.ContainsFunc(s.Config.Clients, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // reader reads datagrams with the link that they came in by.
@@ -209,7 +203,9 @@ func (s *Server) serveUDP(ctx context.Context, c net.PacketConn, six bool, link 
 		}
 		peer := from.(*net.UDPAddr).AddrPort()
 		who := peer.Addr().Unmap().WithZone("")
-		if !s.mayAsk(who, index, link) || !s.limits.allow(who, weight(index == loopback), time.Now()) {
+		network := index == link && (who.IsLinkLocalUnicast() || s.isClient(who))
+		host := s.own.has(who)
+		if !network && !host || !s.limits.allow(who, weight(host), time.Now()) {
 			continue
 		}
 		s.answerUDP(ctx, c, slices.Clone(buf[:n]), who, from)
@@ -262,18 +258,15 @@ func (s *Server) serveTCP(ctx context.Context, l net.Listener) {
 			continue
 		}
 		who := addrOf(c.RemoteAddr())
-		host := who == addrOf(c.LocalAddr()) || who.IsLoopback()
-		index := 0
-		if host {
-			index = loopback
-		}
+		host := s.own.has(who)
 		// Which link it came by is not told. A sender's address that is of the network is
 		// that of one of its hosts: the answer goes there, and nowhere else.
+		if !host && !s.isClient(who) {
+			c.Close()
+			continue
+		}
 		end, ok := s.limits.connect(who)
-		if !ok || !s.mayAsk(who, index, 0) {
-			if ok {
-				end()
-			}
+		if !ok {
 			c.Close()
 			continue
 		}

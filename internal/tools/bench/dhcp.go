@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -45,10 +46,10 @@ const (
 	dhcpServer = "198.18.0.1/20"
 	dhcpFirst  = "198.18.2.1"
 	dhcpLast   = "198.18.9.254"
-	// dhcpAgain is how long a client waits for an answer (RFC 2131, 4.1: four seconds, then
-	// eight), dhcpPatience how long all of them do.
+	// dhcpAgain is how long a client waits for its first answer, then twice as long, each
+	// time up to a second more or less (RFC 2131, 4.1); dhcpPatience is how long all do.
 	dhcpAgain    = 4 * time.Second
-	dhcpPatience = 20 * time.Second
+	dhcpPatience = 30 * time.Second
 )
 
 // insideDHCP lets a burst of clients ask each server in turn, on a bridge of its own with
@@ -76,9 +77,9 @@ func insideDHCP(ctx context.Context, args []string) error {
 		}
 	}
 	figures := map[string]*dhcpFigures{}
-	for range *repeat {
+	for i := range *repeat {
 		for _, name := range dhcpServers {
-			if name != serverOurs && !installed("dnsmasq") {
+			if name != serverOurs && !installed("dnsmasq") || name == serverPings && i > 0 { // half a minute
 				continue
 			}
 			if figures[name] == nil {
@@ -182,7 +183,8 @@ type burst struct {
 
 type burstClient struct {
 	message []byte // the last that it sent, as a frame
-	sent    time.Time
+	again   time.Time
+	wait    time.Duration
 	bound   bool
 }
 
@@ -255,7 +257,7 @@ func (b *burst) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.clients[i].message = frame
+		b.clients[i].message, b.clients[i].wait = frame, dhcpAgain
 	}
 	b.begun = time.Now()
 	for i := range b.clients {
@@ -269,7 +271,7 @@ func (b *burst) run(ctx context.Context) error {
 		n, _, err := b.conn.ReadFrom(buf)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			look = time.Now().Add(200 * time.Millisecond)
+			look = time.Now().Add(20 * time.Millisecond)
 			if err := b.sendAgain(); err != nil {
 				return err
 			}
@@ -285,14 +287,16 @@ func (b *burst) run(ctx context.Context) error {
 }
 
 func (b *burst) send(i int) error {
-	b.clients[i].sent = time.Now()
-	_, err := b.conn.WriteTo(b.clients[i].message, everybody)
+	c := &b.clients[i]
+	c.again = time.Now().Add(c.wait - time.Second + rand.N(2*time.Second))
+	c.wait *= 2
+	_, err := b.conn.WriteTo(c.message, everybody)
 	return err
 }
 
 func (b *burst) sendAgain() error {
 	for i := range b.clients {
-		if c := &b.clients[i]; !c.bound && time.Since(c.sent) > dhcpAgain {
+		if c := &b.clients[i]; !c.bound && time.Now().After(c.again) {
 			b.repeated++
 			if err := b.send(i); err != nil {
 				return err
@@ -315,7 +319,14 @@ func (b *burst) hear(frame []byte) error {
 			return err
 		}
 		request.SetBroadcast()
-		c.message = frameOf(burstMAC(i), request)
+		c.message, c.wait = frameOf(burstMAC(i), request), dhcpAgain
+		return b.send(i)
+	case dhcpv4.MessageTypeNak: // it begins anew
+		frame, err := discover(i)
+		if err != nil {
+			return err
+		}
+		c.message, c.wait = frame, dhcpAgain
 		return b.send(i)
 	case dhcpv4.MessageTypeAck:
 		c.bound = true
@@ -378,8 +389,8 @@ func measureDHCP(ctx context.Context, o options) (section, error) {
 		return section{}, err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d clients whom the server does not know send their DHCPDISCOVER at once, from one port of a bridge; each asks for what it is offered, and repeats what is not answered after %s. "+
-		"drawbridge asks by ARP whether an address is in use before it offers it (0.4 s, all at the same time); dnsmasq by ICMP, unless told not to, for a few of them. Leases are on disk before they are given, by either.\n\n", clients, dhcpAgain)
+	fmt.Fprintf(&b, "%d clients whom the server does not know send their DHCPDISCOVER at once, from one port of a bridge; each asks for what it is offered, and repeats what is not answered after %s, then twice that (RFC 2131, 4.1), for half a minute. "+
+		"drawbridge asks by ARP whether an address is in use before it offers it (0.4 s, all at the same time); dnsmasq by ICMP, unless told not to, for a few of them. Leases are on disk before they are given, by either. What a server does not read in time is lost at its socket, whose buffer the kernel bounds; drawbridge asks for a larger one.\n\n", clients, dhcpAgain)
 	t := table{head: []string{"server", "the first has its address", "all have", "ratio to `dnsmasq --no-ping`", "processor time", "messages repeated", "clients without"}}
 	for _, name := range dhcpServers {
 		f, ok := figures[name]
