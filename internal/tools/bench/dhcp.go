@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -162,7 +163,7 @@ func processorTime(pids []int) (sum float64) {
 			continue
 		}
 		// The name in parentheses may hold anything (proc_pid_stat(5)).
-		fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 		for _, i := range []int{11, 12} { // utime, stime
 			n, _ := strconv.ParseFloat(fields[i], 64)
 			sum += n / 100
