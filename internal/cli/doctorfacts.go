@@ -55,7 +55,7 @@ func (a *app) ask(ctx context.Context, s *session, listen time.Duration) (doctor
 		var err error
 		// What one firewall drops is dropped, whatever is in another that may not be read.
 		if len(rules.Unread) > 0 && len(rules.Rules)+len(rules.ForwardDrop) == 0 {
-			err = errors.New(strings.Join(rules.Unread, "; "))
+			err = errors.New(rules.Unread[0])
 		}
 		g.note(doctor.FactFirewall, err, func() { g.facts.Firewall = rules })
 	})

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 
 	"drawbridge/internal/doctor"
 	"drawbridge/internal/draw"
@@ -13,9 +14,24 @@ import (
 // readable is the longest line of a report: longer ones are hard to follow.
 const readable = 100
 
+// printable leaves out what moves a terminal's cursor: a link may be called so.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' {
+			return '\ufffd'
+		}
+		return r
+	}, s)
+}
+
+// mostLines of facts or commands are printed of one finding: a thousand taps may share it.
+const mostLines = 8
+
 // printReport writes a report for a person, who may mend what is found where here is true.
-func printReport(w io.Writer, r doctor.Report, columns int, here bool) {
+func printReport(out io.Writer, r doctor.Report, columns int, here bool) {
 	columns = lineWidth(columns)
+	w := &strings.Builder{}
+	defer func() { fmt.Fprint(out, printable(w.String())) }()
 	for i, f := range r.Findings {
 		fmt.Fprintf(w, "%d. %s, %s: %s\n", i+1, f.Severity, f.Sure, f.Name())
 		paragraph(w, columns, "   ", "", f.What)
@@ -23,6 +39,10 @@ func printReport(w io.Writer, r doctor.Report, columns int, here bool) {
 			paragraph(w, columns, "   ", "shows as  ", f.Shows)
 		}
 		for n, seen := range f.Seen {
+			if n == mostLines && len(f.Seen) > mostLines+1 {
+				fmt.Fprintf(w, "             ... %d more: --json has them\n", len(f.Seen)-n)
+				break
+			}
 			label := "seen      "
 			if n > 0 {
 				label = "          "
@@ -39,7 +59,11 @@ func printMend(w io.Writer, columns int, f doctor.Finding, number int, here bool
 	if f.Mend.Says != "" {
 		paragraph(w, columns, "   ", "mend      ", f.Mend.Says)
 	}
-	for _, c := range f.Mend.Commands {
+	for n, c := range f.Mend.Commands {
+		if n == mostLines && len(f.Mend.Commands) > mostLines+1 {
+			fmt.Fprintf(w, "               ... %d more: --json has them\n", len(f.Mend.Commands)-n)
+			break
+		}
 		first, rest, many := strings.Cut(c, "\n")
 		fmt.Fprintln(w, "             $ "+first) // never wrapped: it is to be copied
 		if many {
@@ -61,7 +85,7 @@ func printEnd(w io.Writer, r doctor.Report, columns int) {
 	if notes > 0 {
 		end += ", " + counted(notes, "note")
 	}
-	fmt.Fprintf(w, "%s; %d checks were made\n", end, len(r.Checked))
+	fmt.Fprintf(w, "%s; checks that were made: %d\n", end, len(r.Checked))
 	why := map[string][]string{}
 	for _, u := range r.Unchecked {
 		why[u.Why] = append(why[u.Why], u.Check)

@@ -81,6 +81,13 @@ func TestMTU(t *testing.T) {
 			link(h, "br0").MTU = 1450
 			add(h, model.Link{Name: "vxlan1", Kind: model.VXLAN, MTU: 1450, Up: true, Carrier: true, Master: "br0"})
 		}, "risk likely mtu-mismatch:br0", "ip link set tap0 mtu 1450"},
+		{"one of three machines, and no way out", func(h *Host) {
+			link(h, "eth0").Master, link(h, "eth0").Port, h.Facts.Owned.Uplinks = "", nil, nil
+			link(h, "br0").MTU, link(h, "tap0").MTU = 1300, 1300
+			for _, name := range []string{"tap1", "tap2"} {
+				add(h, model.Link{Name: name, Kind: model.TapKind, MAC: "fe:00:00:00:00:09", Up: true, Master: "br0", Tap: &model.Tap{}})
+			}
+		}, "risk likely mtu-mismatch:br0", "ip link set tap0 mtu 1500"},
 		{"a port that is down", func(h *Host) {
 			link(h, "tap0").MTU, link(h, "tap0").Up, link(h, "tap0").Carrier = 1400, false, false
 			link(h, "tap0").Tap.Holders = nil

@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"drawbridge/internal/model"
 )
@@ -25,6 +27,25 @@ var mtu = Check{
 	},
 }
 
+// wayOutMTU is the MTU that the others have to fit: the least of the uplinks; without any,
+// of tunnels and the like; among machines alone that which most of them have.
+func wayOutMTU(ups, ports []*model.Link) int {
+	others := slices.DeleteFunc(slices.Clone(ports), isGuestPort)
+	for _, given := range [][]*model.Link{ups, others} {
+		if len(given) > 0 {
+			return slices.MinFunc(given, func(a, b *model.Link) int { return cmp.Compare(a.MTU, b.MTU) }).MTU
+		}
+	}
+	count, most := map[int]int{}, 0
+	for _, p := range ports {
+		count[p.MTU]++
+		if count[p.MTU] > count[most] || count[p.MTU] == count[most] && p.MTU > most {
+			most = p.MTU
+		}
+	}
+	return most
+}
+
 func (h *Host) mtuOf(b *model.Link) (Finding, bool) {
 	least := b
 	var ports []*model.Link
@@ -37,12 +58,7 @@ func (h *Host) mtuOf(b *model.Link) (Finding, bool) {
 		}
 	}
 	ups := h.uplinks(b.Name)
-	target := least.MTU
-	for i, u := range ups {
-		if i == 0 || u.MTU < target {
-			target = u.MTU
-		}
-	}
+	target := wayOutMTU(ups, ports)
 	f := Finding{Object: b.Name, Severity: Risk, Sure: Likely}
 	var ops []model.Operation
 	fit := func(l *model.Link) {
