@@ -288,6 +288,7 @@ func TestFaultMatrixOnTheRealKernel(t *testing.T) {
 
 // strikeEverywhere lets a fault strike before and after each operation of up and of down.
 func strikeEverywhere(t *testing.T, fault string) (cases int) {
+	t.Helper()
 	host, c := faultSite(t)
 	before := host.Look().Normalised()
 	if exit, out := c.run(t); exit != 0 {
@@ -373,6 +374,7 @@ func TestMeddlingOnTheRealKernel(t *testing.T) {
 
 // meddleAt tells whether there is an operation of that number for the fault to strike at.
 func meddleAt(t *testing.T, fault string, at int) (struck bool) {
+	t.Helper()
 	host, c := faultSite(t)
 	before := host.Look().Normalised()
 	c.Fault, c.At = fault, at
