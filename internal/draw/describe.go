@@ -71,6 +71,9 @@ func describeInterface(w *model.Index, i model.Interface) string {
 	if n := natText(i); n != "" {
 		text += "; " + n
 	}
+	if i.Managers != "" {
+		text += "; managed by " + i.Managers
+	}
 	return text + inWords(i.Change)
 }
 

@@ -231,6 +231,9 @@ func (g *graph) detailLines(itf model.Interface) []string {
 	if g.o.Detail < Little && itf.Security != "" {
 		lines = append(lines, "security "+Clean(itf.Security))
 	}
+	if g.o.Detail < Little && itf.Managers != "" {
+		lines = append(lines, "by "+Clean(itf.Managers))
+	}
 	if itf.Detail != "" {
 		lines = append(lines, Clean(itf.Detail))
 	}

@@ -1,6 +1,10 @@
 package model
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
 
 // How it is known that a manager sees to a link.
 type How string
@@ -45,4 +49,20 @@ func (m Manager) Where() string {
 		return cmp.Or(m.File, m.Writer)
 	}
 	return m.File + ", written by " + m.Writer
+}
+
+// managersOf names those of a link, the ones that were told to leave it alone in
+// parentheses.
+func managersOf(l *Link) string {
+	var names []string
+	for _, m := range l.Managers {
+		name := m.Name
+		if m.Told {
+			name = "(" + name + ")"
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
 }

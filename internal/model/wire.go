@@ -169,7 +169,7 @@ func (b *wirer) addLinks(ns *Namespace, first bool) {
 		}
 		itf := Interface{
 			ID: stack + "/" + l.Name, Name: l.Name, Kind: l.Kind, Stack: stack, MAC: l.MAC, MTU: l.MTU,
-			Up: l.Up, Carrier: l.Carrier, Owner: ownerOf(l), Security: securityOf(ns, l), Detail: detailOf(l),
+			Up: l.Up, Carrier: l.Carrier, Owner: ownerOf(l), Security: securityOf(ns, l), Managers: managersOf(l), Detail: detailOf(l),
 			HostEnd: b.hostEnd(ns, l, stack), WireEnd: b.wireEnd(ns, l),
 		}
 		if l.Port != nil {

@@ -83,6 +83,9 @@ type Interface struct {
 	// anything, but not to the bridge itself. closed: a bridge's own interface, by which
 	// nothing goes to the host or from it.
 	Security string `json:"security,omitempty"`
+	// Managers tells which programs beside drawbridge see to it, "" for none; those in
+	// parentheses were told to leave it alone.
+	Managers string `json:"managers,omitempty"`
 	// Detail is what its kind adds: "vlan 7", "macvlan bridge", "vni 42 to 198.18.0.9".
 	Detail string `json:"detail,omitempty"`
 	// VLANs of a port of a VLAN-aware bridge.
