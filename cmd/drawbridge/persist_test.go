@@ -295,6 +295,7 @@ func TestPersistBadInput(t *testing.T) {
 	shell("cp -a /tmp/kept " + theirs)
 
 	s.run("up", "--yes", s.file)
+	fails(0, "note, certain: not-persisted:br0", "doctor")
 	fails(2, "give --yes", "persist", "write", s.file)
 	shell("mount --bind /etc /etc && mount -o remount,bind,ro /etc")
 	fails(1, "read-only file system", write...)
@@ -306,6 +307,9 @@ func TestPersistBadInput(t *testing.T) {
 	fails(0, "for unit", "persist", "show", "--manager", "unit", s.file)
 
 	s.run(write...)
+	if out := s.run("doctor"); strings.Contains(out, "not-persisted") {
+		t.Errorf("it is written, and the doctor says\n%s", out)
+	}
 	shell("sed -i 's/$/\\r/' " + ours) // as an editor from elsewhere would
 	fails(1, ours+": was changed by hand", write...)
 	fails(0, "Name=br0^M", "persist", "show", s.file)
