@@ -195,3 +195,41 @@ func TestUsedAddressIsNotGiven(t *testing.T) {
 		t.Errorf("it got %s", a)
 	}
 }
+
+// dhclient gets an address, keeps it over a start of its own, and gives it back.
+func TestServeDhclient(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	dhclient := testnet.RequireCommand(t, "dhclient", "isc-dhcp-client")
+	vm := s.port("tap0")
+	s.do(model.StartService{Service: all()})
+	dir := t.TempDir()
+	script := filepath.Join(dir, "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n[ -z \"$new_ip_address\" ] || ip addr replace $new_ip_address/24 dev $interface\nexit 0\n"), 0o700); err != nil { //nolint:gosec // it is run
+		t.Fatal(err)
+	}
+	run := func(args ...string) {
+		t.Helper()
+		args = append(args, "-4", "-cf", "/dev/null", "-sf", script, "-lf", filepath.Join(dir, "leases"), "-pf", filepath.Join(dir, "pid"), "eth0")
+		if out, err := in(t, vm, dhclient, args...); err != nil {
+			t.Fatalf("dhclient %v: %v\n%s", args, err, out)
+		}
+	}
+	run("-1")
+	first := s.one().Leases
+	if len(first) != 1 || first[0].Port != "tap0" {
+		t.Fatalf("%+v%s", first, s.log())
+	}
+	run("-x")
+	run("-1") // it asks for what it had (init-reboot)
+	if again := s.one().Leases; len(again) != 1 || again[0].Address != first[0].Address {
+		t.Errorf("it had %+v, and has %+v", first, again)
+	}
+	run("-r")
+	testnet.Eventually(t, func() error {
+		if left := s.one().Leases; len(left) != 0 {
+			return fmt.Errorf("given back, and there: %+v%s", left, s.log())
+		}
+		return nil
+	})
+}

@@ -21,6 +21,38 @@ type core struct {
 	log    func(format string, args ...any)
 	// probing are the addresses that are being asked for, with whom they are for.
 	probing map[netip.Addr]*probe
+	// budgets are how many messages each port may still send.
+	budgets map[string]*budget
+	now     func() time.Time
+}
+
+// budget is what is left of a port's messages, and when that was so.
+type budget struct {
+	left float64
+	at   time.Time
+}
+
+// perSecond is how many messages a port may send a second, or as many as it may have
+// addresses; four times that at once.
+const perSecond = 50
+
+// allow tells whether a port may be heard once more: one VM's flood shall not keep the
+// server from the others.
+func (s *core) allow(port string) bool {
+	rate := float64(max(perSecond, s.config.PerPort))
+	now := s.now()
+	b := s.budgets[port]
+	if b == nil {
+		b = &budget{4 * rate, now}
+		s.budgets[port] = b
+	}
+	b.left = min(4*rate, b.left+now.Sub(b.at).Seconds()*rate)
+	b.at = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
 }
 
 // probe is an address that is asked for by ARP, and what becomes of it when nobody answers.
@@ -49,13 +81,16 @@ type next struct {
 }
 
 func newCore(c model.DHCP4Config, table *lease.Table, log func(string, ...any)) *core {
-	return &core{config: c, table: table, log: log, probing: map[netip.Addr]*probe{}}
+	return &core{config: c, table: table, log: log, probing: map[netip.Addr]*probe{}, budgets: map[string]*budget{}, now: time.Now}
 }
 
 // hear decides about a message that came from the hardware address from, at a port.
 func (s *core) hear(m *dhcpv4.DHCPv4, from [6]byte, port string) next {
 	// What a relay sends is not of this network; what speaks for another's card is a lie.
 	if m.OpCode != dhcpv4.OpcodeBootRequest || len(m.ClientHWAddr) != 6 || [6]byte(m.ClientHWAddr) != from || from[0]&1 != 0 || valid(m.GatewayIPAddr).IsValid() {
+		return next{}
+	}
+	if !s.allow(port) {
 		return next{}
 	}
 	who := lease.Client{MAC: model.MAC(m.ClientHWAddr.String()), Name: m.HostName(), Port: port}

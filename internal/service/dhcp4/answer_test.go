@@ -226,6 +226,27 @@ func TestBroadcastFlag(t *testing.T) {
 	}
 }
 
+// A flood from one port is not heard to its end, and does not make another one wait.
+func TestFlood(t *testing.T) {
+	r := newRig(t)
+	r.core.now = func() time.Time { return r.now }
+	r.lease(1)
+	heard := 0
+	for range 1000 {
+		if n := r.say(1, dhcpv4.MessageTypeInform, has("198.18.7.50")); n.answer != nil {
+			heard++
+		}
+	}
+	if heard < 2*perSecond || heard > 4*perSecond {
+		t.Errorf("%d of 1000 messages were heard", heard)
+	}
+	r.lease(2)
+	r.now = r.now.Add(time.Second)
+	if n := r.say(1, dhcpv4.MessageTypeInform, has("198.18.7.50")); n.answer == nil {
+		t.Error("a second later it is not heard")
+	}
+}
+
 func TestCheck(t *testing.T) {
 	for name, change := range map[string]func(*model.DHCP4Config){
 		"the pool is of another subnet": func(c *model.DHCP4Config) { c.Last = addr("198.18.8.1") },
