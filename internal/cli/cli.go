@@ -109,7 +109,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.netns, "netns", "", "work inside the network namespace `NAME` (of /run/netns)")
 	root.AddCommand(
 		newDrawCommand(a), newPlanCommand(a), newStoryCommand(a),
-		newUpCommand(a), newConfirmCommand(a), newRollbackCommand(a), newDownCommand(a), newRecoverCommand(a), newStatusCommand(a), newPersistCommand(a),
+		newUpCommand(a), newConfirmCommand(a), newRollbackCommand(a), newDownCommand(a), newRecoverCommand(a), newStatusCommand(a), newWatchCommand(a), newPersistCommand(a),
 		newGuardCommand(a), newKeeperCommand(a),
 		newTapCommand(a), newServeCommand(a), newExecCommand(a), newBridgeHelperCommand(a),
 		newDoctorCommand(a),

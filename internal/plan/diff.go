@@ -224,8 +224,12 @@ func (b *builder) connectUplink(wb wantedBridge) {
 		b.step(fmt.Sprintf("Bring %s up", wb.uplink), "An interface that is down neither sends nor receives.", model.SetUp{Link: wb.uplink, Up: true})
 	}
 	b.shapeBridge(wb)
-	b.own.Uplinks = append(b.own.Uplinks, OwnedUplink{Name: wb.uplink, Bridge: wb.name, Host: wb.host,
-		Addresses: movable(b.here().AddressesOf(wb.uplink)), Routes: b.movableRoutes(wb.uplink)})
+	known := b.own.uplinkOf(wb.name)
+	again := known != nil && known.Name == wb.uplink && known.Host == wb.host
+	if !again { // else somebody has taken it out: what it had at first is known
+		b.own.Uplinks = append(b.own.Uplinks, OwnedUplink{Name: wb.uplink, Bridge: wb.name, Host: wb.host,
+			Addresses: movable(b.here().AddressesOf(wb.uplink)), Routes: b.movableRoutes(wb.uplink)})
+	}
 	if child := b.childOf(wb.uplink, model.VLANKind); child != "" {
 		b.note("%s stays a VLAN of %s: tagged frames reach it as before, and do not enter %s", child, wb.uplink, wb.name)
 	}
@@ -253,6 +257,9 @@ func (b *builder) shapeBridge(wb wantedBridge) {
 func (b *builder) rehost(wb wantedBridge) {
 	u := b.own.uplinkOf(wb.name)
 	if u == nil || u.Host == wb.host {
+		if u != nil && u.Host == "move" {
+			b.readdress(*u)
+		}
 		return
 	}
 	was := u.Host
@@ -269,6 +276,41 @@ func (b *builder) rehost(wb wantedBridge) {
 		if routes := givenRoutes(model.Moved(u.Routes, u.Name, wb.name)); len(routes) > 0 {
 			b.step(fmt.Sprintf("Bring its routes back by %s", wb.name), "As they were before.", model.AddRoutes{Routes: routes})
 		}
+	}
+}
+
+// readdress gives the host its own addresses of a LAN again, where somebody has taken all
+// of a family off the bridge: with them went the routes. One that was exchanged for another
+// is what its owner wants.
+func (b *builder) readdress(u OwnedUplink) {
+	var missing []model.Address
+	for _, six := range []bool{false, true} {
+		own := func(a model.Address) bool {
+			return a.Prefix.Addr().Is6() == six && a.Origin == model.Static && !a.Flags.Temporary
+		}
+		is := addresses(slices.Concat(b.here().AddressesOf(u.Bridge), b.here().AddressesOf(u.Name)), func(a model.Address) bool {
+			return a.Prefix.Addr().Is6() == six && a.Origin != model.LinkLocal
+		})
+		if len(is) == 0 {
+			missing = append(missing, addresses(u.Addresses, own)...)
+		}
+	}
+	if len(missing) == 0 {
+		return
+	}
+	for i := range missing {
+		missing[i].Link = u.Bridge
+	}
+	b.step(fmt.Sprintf("Give %s the address %s again", u.Bridge, model.SplitAddresses(missing)), "Somebody has taken it away, and the host is not to be reached over this LAN without it.",
+		model.AddAddresses{Link: u.Bridge, Addresses: missing})
+	var routes []model.Route
+	for _, r := range givenRoutes(model.Moved(u.Routes, u.Name, u.Bridge)) {
+		if !slices.ContainsFunc(b.here().Routes, func(o model.Route) bool { return model.SameRoute(o, r) }) {
+			routes = append(routes, r)
+		}
+	}
+	if len(routes) > 0 {
+		b.step(fmt.Sprintf("Bring its routes by %s back", u.Bridge), "They went with the address.", model.AddRoutes{Routes: routes})
 	}
 }
 

@@ -50,6 +50,7 @@ func (p *parser) build(file fields) Desired {
 	for _, e := range file["probes"].entries {
 		b.probe(e)
 	}
+	b.want.Heal = file["heal"].flag
 	for _, name := range names {
 		n := b.networks[name].Network
 		if n.Bridge == "" {

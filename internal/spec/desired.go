@@ -14,6 +14,8 @@ type Desired struct {
 	Machines []Machine
 	Taps     []Tap
 	Probes   []Probe
+	// Heal: what others change is mended while somebody watches.
+	Heal bool
 }
 
 // The modes of a network.

@@ -30,8 +30,8 @@ var root = object{
 		{name: "probes", kind: kindTable, entry: &probeObject, names: nameOfNetwork, instead: []string{"probe", "checks", "check", "healthcheck"},
 			doc:      "What must still be reachable after a change, by a name of your choice, beside what is asked anyway: gateways, name servers and open connections. What does not answer before a change is not required after it; what answered before and no longer does rolls the change back.",
 			examples: []string{"{gateway: {ping: 198.18.0.1}}"}},
-		{name: "heal", kind: kindAny, notYet: "how the daemon mends what others change",
-			doc: "How the daemon mends what others change."},
+		{name: "heal", kind: kindFlag, def: "false", instead: []string{"repair", "autoheal", "self-heal", "mend"},
+			doc: "Whether 'drawbridge watch' mends what others change: takes a stolen port back, gives a deleted address again. It is told either way."},
 	},
 }
 

@@ -1,0 +1,346 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"drawbridge/internal/apply"
+	"drawbridge/internal/draw"
+	"drawbridge/internal/draw/story"
+	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
+	"drawbridge/internal/spec"
+
+	"github.com/spf13/cobra"
+)
+
+// watchOptions are the flags of watch.
+type watchOptions struct {
+	file          string
+	uplink        string
+	json, changes bool
+	draw          bool
+}
+
+// The watcher's rhythm.
+const (
+	// lookEvery is how often it looks without a ring: not all that drifts rings (rules of
+	// nftables, machines and servers that end).
+	lookEvery = 10 * time.Second
+	// lookPause is the least time between two looks: neighbours come and go all the time.
+	lookPause = 200 * time.Millisecond
+	// busyPause is how long it waits for another drawbridge that is at work.
+	busyPause = 300 * time.Millisecond
+)
+
+func newWatchCommand(a *app) *cobra.Command {
+	var o watchOptions
+	cmd := &cobra.Command{
+		Use:   "watch [FILE]",
+		Short: "Tell when this host is no longer as the file wants it, and mend it where the file says so",
+		Long: `Watch this host, and tell in one line what somebody else changes of what the file wants:
+a port taken out of its bridge, an address deleted, a tap that is gone, a rule of ours
+altered; and who it was, as far as the kernel tells. A change is noticed by the kernel's
+own events, then everything is read again and planned anew, as 'drawbridge plan' does.
+
+With 'heal: true' in the file it is mended, by the same transaction as 'up': checked
+before, undone when it fails. Who undoes a mend at once is not fought: each next mend
+waits twice as long, and after 8 in a row it is left alone, and told.
+
+It runs until it is ended. What 'drawbridge up' and 'down' do meanwhile is no drift.
+
+Exit codes: 0 ended by Ctrl-C or a signal; 1 it cannot watch here; 2 bad usage or a bad
+file.`,
+		Example: `  drawbridge watch
+  drawbridge watch lab.yaml --changes       # all that differs, not only the first of it
+  drawbridge watch --draw                   # with a picture of what differs
+  drawbridge watch --json | jq -r .event    # drift, mended, failed, left, as-wanted`,
+		Args: fileArgument(&o.file),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.watchDrift(cmd.Context(), o) },
+	}
+	cmd.Flags().StringVar(&o.uplink, "uplink", "", "use the interface `IF` as the uplink of every bridged network")
+	cmd.Flags().BoolVar(&o.json, "json", false, "tell each event as a JSON object in a line")
+	cmd.Flags().BoolVar(&o.changes, "changes", false, "tell all that differs from what is wanted, a line each")
+	cmd.Flags().BoolVar(&o.draw, "draw", false, "draw what differs from what is wanted")
+	return cmd
+}
+
+// driftEvent is what a watcher tells.
+type driftEvent struct {
+	Time time.Time `json:"time"`
+	// Event is watching, drift, mended, failed, left (given up) or as-wanted.
+	Event string `json:"event"`
+	// Words are what differs from what is wanted, Steps what mends it.
+	Words []string `json:"words,omitempty"`
+	Steps []string `json:"steps,omitempty"`
+	// By are the processes that the kernel's messages came from, by name.
+	By []string `json:"by,omitempty"`
+	// TookMS is from the first ring to the event, in milliseconds.
+	TookMS int64  `json:"took_ms,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
+// drifting watches for drift.
+type drifting struct {
+	app      *app
+	options  watchOptions
+	want     spec.Desired
+	session  *session
+	by       func() []string
+	patience map[string]*patience // by the steps that mend it
+	told     string               // the drift that was told last, "" for none
+	left     bool                 // it was given up
+	rang     time.Time
+	who      []string
+}
+
+func (a *app) watchDrift(ctx context.Context, o watchOptions) error {
+	want, err := a.readFile(o.file, o.uplink)
+	if err != nil {
+		return err
+	}
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if want.Heal {
+		if err := s.kernel.CheckRights(); err != nil {
+			return fmt.Errorf("heal: true: %w", err)
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	rings, by, err := s.kernel.WatchBy(ctx)
+	if err != nil {
+		return err
+	}
+	w := &drifting{app: a, options: o, want: want, session: s, by: by, patience: map[string]*patience{}}
+	w.tell(driftEvent{Event: "watching"})
+	return w.run(ctx, rings)
+}
+
+func (w *drifting) run(ctx context.Context, rings <-chan struct{}) error {
+	wait := time.Duration(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		case _, open := <-rings:
+			if !open {
+				return nil
+			}
+		}
+		if w.rang.IsZero() {
+			w.rang = time.Now()
+		}
+		w.note(w.by())
+		var err error
+		if wait, err = w.look(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		if wait == 0 {
+			w.rang, w.who, wait = time.Time{}, nil, lookEvery
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(lookPause):
+			}
+		}
+	}
+}
+
+// note remembers who rang.
+func (w *drifting) note(names []string) {
+	for _, n := range names {
+		if n != "drawbridge" && !slices.Contains(w.who, n) {
+			w.who = append(w.who, n)
+		}
+	}
+}
+
+// look reads everything and plans. It returns after what time to look again at the
+// latest, 0 where nothing presses.
+func (w *drifting) look(ctx context.Context) (again time.Duration, err error) {
+	p, words, err := w.compare(ctx)
+	var refused *plan.Refusal
+	switch {
+	case errors.Is(err, apply.ErrLocked):
+		return busyPause, nil
+	case errors.As(err, &refused), isExit(err):
+		w.drift(driftEvent{Words: []string{strings.Join(strings.Fields(err.Error()), " ")}}, "refused "+err.Error(), nil)
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case len(p.Steps) == 0:
+		if w.told != "" {
+			w.tell(driftEvent{Event: "as-wanted"})
+		}
+		w.told, w.left = "", false
+		return 0, nil
+	}
+	var steps []string
+	for _, st := range p.Steps {
+		steps = append(steps, st.Title)
+	}
+	w.drift(driftEvent{Words: words, Steps: steps}, strings.Join(steps, "\n"), &p)
+	if !w.want.Heal {
+		return 0, nil
+	}
+	return w.mend(ctx, steps)
+}
+
+// compare plans from what is to what is wanted, while nobody else is at work here.
+func (w *drifting) compare(ctx context.Context) (plan.Plan, []string, error) {
+	s := w.session
+	if err := s.store.Lock(); err != nil {
+		return plan.Plan{}, nil, err
+	}
+	defer s.store.Unlock()
+	if interrupted, err := s.store.Interrupted(); err != nil || interrupted {
+		return plan.Plan{}, nil, errors.Join(err, apply.ErrLocked) // a guard is about to bring it back
+	}
+	p, err := s.plan(ctx, w.want)
+	if err != nil || len(p.Steps) == 0 {
+		return p, nil, err
+	}
+	after, err := p.After()
+	if err != nil {
+		return p, nil, err
+	}
+	return p, story.Changes(after, p.Before), nil
+}
+
+// drift tells of one that was not told yet.
+func (w *drifting) drift(e driftEvent, key string, p *plan.Plan) {
+	if w.told == key {
+		return
+	}
+	w.told = key
+	e.Event, e.By = "drift", w.who
+	w.tell(e)
+	if p != nil && w.options.draw {
+		if err := w.picture(*p); err != nil {
+			fmt.Fprintln(w.app.err, "drawbridge:", err)
+		}
+	}
+}
+
+// mend brings the host back to what is wanted, unless somebody undoes that again and again.
+func (w *drifting) mend(ctx context.Context, steps []string) (again time.Duration, err error) {
+	key := strings.Join(steps, "\n")
+	if w.patience[key] == nil {
+		w.patience[key] = &patience{}
+	}
+	wait, may := w.patience[key].next(time.Now())
+	if !may {
+		if !w.left {
+			w.left = true
+			w.tell(driftEvent{Event: "left", Steps: steps, By: w.who})
+		}
+		return 0, nil
+	}
+	select {
+	case <-ctx.Done():
+		return 0, nil
+	case <-time.After(wait):
+	}
+	var said bytes.Buffer
+	quiet := *w.app
+	quiet.out, quiet.err = io.Discard, &said
+	err = quiet.change(ctx, w.want, upOptions{file: w.options.file, uplink: w.options.uplink, yes: true, json: true})
+	w.patience[key].done(time.Now())
+	switch {
+	case ctx.Err() != nil:
+		return 0, nil
+	case errors.Is(err, apply.ErrLocked):
+		return busyPause, nil
+	case err != nil:
+		w.tell(driftEvent{Event: "failed", Steps: steps, Error: err.Error()})
+		return firstWait, nil
+	}
+	w.told, w.left = "", false
+	w.tell(driftEvent{Event: "mended", Steps: steps})
+	return 0, nil
+}
+
+// isExit tells whether an error is one that a plan ends with: the host is not ready for it.
+func isExit(err error) bool {
+	var e *exitError
+	return errors.As(err, &e)
+}
+
+func (w *drifting) tell(e driftEvent) {
+	e.Time = time.Now()
+	if !w.rang.IsZero() {
+		e.TookMS = e.Time.Sub(w.rang).Milliseconds()
+	}
+	if w.options.json {
+		e.Time = e.Time.UTC()
+		_ = json.NewEncoder(w.app.out).Encode(e) // who has gone away is told nothing
+		return
+	}
+	fmt.Fprintln(w.app.out, e.Time.Format(time.TimeOnly), e.line())
+	if w.options.changes {
+		for _, word := range e.Words {
+			fmt.Fprintln(w.app.out, "        ", draw.Clean(word))
+		}
+	}
+}
+
+// line is the event in words.
+func (e driftEvent) line() string {
+	by := ""
+	if len(e.By) > 0 {
+		by = " (by " + draw.Clean(strings.Join(e.By, ", ")) + ")"
+	}
+	switch e.Event {
+	case "watching":
+		return "watching"
+	case "drift":
+		words := e.Words
+		if len(words) == 0 {
+			words = []string{"Not as wanted; this mends it: " + strings.Join(e.Steps, "; ") + "."}
+		}
+		more := ""
+		if n := len(words) - 1; n > 0 {
+			more = fmt.Sprintf(" And %d more.", n)
+		}
+		return "drift: " + draw.Clean(words[0]) + more + by
+	case "mended":
+		return fmt.Sprintf("mended in %d ms: %s", e.TookMS, strings.Join(e.Steps, "; "))
+	case "failed":
+		return "not mended: " + strings.Join(strings.Fields(e.Error), " ")
+	case "left":
+		return fmt.Sprintf("left alone: it was mended %d times in a row, and undone each time%s; 'drawbridge up' mends it", mostMends, by)
+	default:
+		return "as wanted again"
+	}
+}
+
+// picture draws what is, with the changes from what is wanted.
+func (w *drifting) picture(p plan.Plan) error {
+	after, err := p.After()
+	if err != nil {
+		return err
+	}
+	wanted, is := model.Wire(after), model.Wire(p.Before)
+	f, err := findFormat("terminal", "")
+	if err != nil {
+		return err
+	}
+	data, err := f.render(picture{snap: p.Before, frame: draw.Frame{Before: &wanted, Now: model.Compare(wanted, is)}, width: 80, colour: wantsColour(w.app.out)})
+	if err != nil {
+		return err
+	}
+	_, err = w.app.out.Write(data)
+	return err
+}
