@@ -82,7 +82,8 @@ type driftEvent struct {
 	Steps []string `json:"steps,omitempty"`
 	// By are the processes that the kernel's messages came from, by name.
 	By []string `json:"by,omitempty"`
-	// TookMS is from the first ring to the event, in milliseconds.
+	// TookMS is from the ring to the event, in milliseconds; the kernel's messages of the
+	// 100 ms before are one ring.
 	TookMS int64  `json:"took_ms,omitempty"`
 	Error  string `json:"error,omitempty"`
 }
@@ -260,12 +261,12 @@ func (w *drifting) mend(ctx context.Context, steps []string) (again time.Duratio
 	w.patience[key].done(time.Now())
 	switch {
 	case ctx.Err() != nil:
-		return 0, nil
+		return 0, nil //nolint:nilerr // it is ended: what became of the mend, its own undo has told
 	case errors.Is(err, apply.ErrLocked):
 		return busyPause, nil
 	case err != nil:
 		w.tell(driftEvent{Event: "failed", Steps: steps, Error: err.Error()})
-		return firstWait, nil
+		return firstWait, nil //nolint:nilerr // told, and tried again
 	}
 	w.told, w.left = "", false
 	w.tell(driftEvent{Event: "mended", Steps: steps})
