@@ -144,7 +144,6 @@ type persistCase struct {
 }
 
 var persistCases = []persistCase{
-	{name: "networkd", booted: "systemd-networkd", manager: persist.Networkd},
 	{name: "networkd-dhcp", booted: "systemd-networkd", manager: persist.Networkd, leased: true, files: map[string]string{
 		"etc/systemd/network/10-uplink.network": "[Match]\nName=eth*\n[Network]\nDHCP=ipv4\nDNS=198.18.0.53\nAddress=2001:db8::5/64\nGateway=2001:db8::1\n[DHCPv4]\nIAID=77\n"}},
 }
@@ -162,9 +161,7 @@ func init() {
 		return map[string]string{"etc/netplan/10-uplink.yaml": "network:\n  version: 2\n  ethernets:\n    eth0:\n" + text + "      nameservers: {addresses: [198.18.0.53]}\n"}
 	}
 	persistCases = append(persistCases,
-		persistCase{name: "netplan", booted: "netplan", manager: persist.Netplan},
 		persistCase{name: "netplan-dhcp", booted: "netplan", manager: persist.Netplan, leased: true, files: netplan("      dhcp4: true\n      addresses: [\"2001:db8::5/64\"]\n      routes: [{to: default, via: \"2001:db8::1\"}]\n")},
-		persistCase{name: "ifupdown", booted: "ifupdown,", manager: persist.Ifupdown, files: interfaces("iface eth0 inet static\n" + static + "iface eth0 inet6 static\n" + static6)},
 		persistCase{name: "ifupdown-dhcp", booted: "ifupdown,", manager: persist.Ifupdown, leased: true, files: interfaces("iface eth0 inet dhcp\niface eth0 inet6 static\n" + static6)},
 		persistCase{name: "ifupdown2", booted: "ifupdown2", manager: persist.Ifupdown2, files: interfaces("iface eth0\n" + static + static6)},
 		persistCase{name: "unit", booted: "systemd-networkd", manager: persist.OwnUnit, chosen: true},
