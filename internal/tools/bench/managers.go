@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"drawbridge/internal/lab/booted"
@@ -36,11 +37,36 @@ func managers(o options) (ways []way, left []string) {
 			continue
 		}
 		ways = append(ways, way{name: m.Name, manager: &m})
+		if steps := besideSteps(o, m); len(steps) > 0 && !o.quick {
+			ways = append(ways, way{name: "beside " + m.Name, manager: &m, beside: steps})
+		}
 		if o.quick {
 			break // the others are tried by their own tests
 		}
 	}
 	return ways, left
+}
+
+// besideStep is one thing that is done in a manager's host, and measured.
+type besideStep struct{ name, command string }
+
+// besideSteps are drawbridge's way under a manager that acts by itself, and what the
+// manager does afterwards when it is told to look again.
+func besideSteps(o options, m booted.Manager) []besideStep {
+	again := map[string][2]string{
+		"networkctl": {"networkctl reload", "systemctl restart systemd-networkd"},
+		"nmcli":      {"nmcli general reload && nmcli connection reload", "systemctl restart NetworkManager"},
+		"netplan":    {"netplan apply", "systemctl restart systemd-networkd"},
+	}[m.Program]
+	reload, restart := again[0], again[1]
+	if reload == "" {
+		return nil
+	}
+	up := "printf '" + strings.ReplaceAll(cutoverFile, "\n", "\\n") + "' | " + o.drawbridge + " up - --yes"
+	return []besideStep{
+		{"**drawbridge up** under " + m.Name, up}, {m.Name + " then: `" + reload + "`", reload},
+		{m.Name + " then: `" + restart + "`", restart}, {"**drawbridge down** under " + m.Name, o.drawbridge + " down --yes"},
+	}
 }
 
 // managed is a host of the lab whose uplink a manager owns.
@@ -56,7 +82,7 @@ func (l *pretend) manage(ctx context.Context, m *booted.Manager) (*managed, erro
 	if err != nil {
 		return nil, err
 	}
-	g := &managed{cmd: l.command(ctx, "host", self, "inside-manager", m.Name, l.options.dir)}
+	g := &managed{cmd: l.command(ctx, "host", self, "inside-manager", m.Name, l.options.dir, filepath.Dir(l.options.drawbridge))}
 	g.cmd.Stderr = l.log
 	if g.orders, err = g.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -93,16 +119,24 @@ func (g *managed) cutOver() error {
 	return g.hear("moved")
 }
 
+// run runs a command of one line in the manager's host.
+func (g *managed) run(command string) error {
+	if _, err := io.WriteString(g.orders, "run "+command+"\n"); err != nil {
+		return err
+	}
+	return g.hear("moved")
+}
+
 func (g *managed) end() {
 	g.orders.Close()
 	_ = g.cmd.Wait() // what went wrong was said
 }
 
-// insideManager is "inside-manager NAME DIR": it boots the manager, moves the uplink when
+// insideManager is "inside-manager NAME DIR BIND": it boots the manager, moves the uplink when
 // it is told to, and ends with its standard input.
 func insideManager(ctx context.Context, args []string) (err error) {
-	if len(args) != 2 {
-		return errors.New("inside-manager NAME DIR")
+	if len(args) != 3 {
+		return errors.New("inside-manager NAME DIR BIND")
 	}
 	for _, m := range booted.Managers() {
 		if m.Name != args[0] {
@@ -112,14 +146,18 @@ func insideManager(ctx context.Context, args []string) (err error) {
 		if out, err := exec.CommandContext(ctx, "ip", "addr", "flush", "dev", labUplink.Link, "scope", "global").CombinedOutput(); err != nil {
 			return fmt.Errorf("ip addr flush: %w: %s", err, out)
 		}
-		h, err := m.Boot(ctx, args[1], labUplink, booted.Options{})
+		h, err := m.Boot(ctx, args[1], labUplink, booted.Options{Binds: args[2:]})
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, h.Close()) }()
 		fmt.Println("booted")
 		for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
-			if _, err := h.Run(ctx, "sh", "-c", m.Bridged(labUplink)); err != nil {
+			command, is := strings.CutPrefix(orders.Text(), "run ")
+			if !is {
+				command = m.Bridged(labUplink)
+			}
+			if _, err := h.Run(ctx, "sh", "-c", command); err != nil {
 				return err
 			}
 			fmt.Println("moved")
