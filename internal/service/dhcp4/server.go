@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/sys/unix"
 
 	"drawbridge/internal/model"
 	"drawbridge/internal/service/lease"
@@ -135,6 +136,7 @@ type loop struct {
 	out      []*answer
 	unsaved  bool
 	waiting  sync.Map // addresses that ARP answers are wanted for
+	draining sync.Mutex
 }
 
 func (l *loop) readUDP(ctx context.Context) {
@@ -158,12 +160,33 @@ func (l *loop) readUDP(ctx context.Context) {
 }
 
 func (l *loop) readARP(ctx context.Context) {
-	buf := make([]byte, 256)
 	for ctx.Err() == nil {
-		n, _, err := l.arp.read(buf)
-		if err != nil {
+		var failed error
+		err := l.arp.conn.Read(func(fd uintptr) bool {
+			failed = l.drainARP(ctx, int(fd))
+			return failed != nil // else it waits for more
+		})
+		if err = errors.Join(err, failed); err != nil {
 			l.failed(ctx, err)
+		}
+	}
+}
+
+// drainARP gives on what has come in. It is called by the reader and before a silence is
+// believed: on a busy host the time may be over before the answer is read.
+func (l *loop) drainARP(ctx context.Context, fd int) error {
+	l.draining.Lock()
+	defer l.draining.Unlock()
+	buf := make([]byte, 256)
+	for {
+		n, _, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case errors.Is(err, unix.EINTR):
 			continue
+		case err != nil:
+			return err
 		}
 		mac, has, ok := parseARP(buf[:n])
 		if _, wanted := l.waiting.Load(has); ok && wanted && mac != l.mac {
@@ -259,7 +282,10 @@ func (l *loop) ask(ctx context.Context, a netip.Addr) {
 			_ = l.arp.write(question, all)
 		}
 	})
-	time.AfterFunc(probeTime, func() { l.give(ctx, heard{silent: a}) })
+	time.AfterFunc(probeTime, func() {
+		_ = l.arp.conn.Control(func(fd uintptr) { _ = l.drainARP(ctx, int(fd)) })
+		l.give(ctx, heard{silent: a})
+	})
 }
 
 // flush writes the leases down, then sends the answers.
