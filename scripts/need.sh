@@ -41,6 +41,7 @@ command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/nu
 need isc-dhcp-client dhclient "test" "the tests take over the lease of a real DHCP client"
 need udhcpc udhcpc "test" "and of one that is deaf on a bridge's port"
 need iptables iptables-save "test" "the tests look at its rules before a change"
+need curl curl "test" "the tests ask machines for their page, at the ports that they publish"
 need systemd systemctl "test bench" "boots pretend hosts in namespaces, with network managers of their own"
 need dbus dbus-daemon "test bench" "as systemd"
 # What would take this machine's network, or start a service, is fetched and not installed.

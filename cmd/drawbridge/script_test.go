@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"drawbridge/internal/kernel"
 	"drawbridge/internal/model"
 	"drawbridge/internal/testnet"
 
@@ -111,10 +112,20 @@ func runScripts(t *testing.T, pattern string) {
 }
 
 // condition is what a script may ask for in brackets: [xtables], this kernel still has the
-// iptables that nf_tables took the place of; [qemu], there is a QEMU, and a kernel for its
+// iptables that nf_tables took the place of; [nat], its nftables can translate addresses; [qemu], there is a QEMU, and a kernel for its
 // guest ($KERNEL).
 func condition(name string) (bool, error) {
 	switch name {
+	case "nat":
+		k, err := kernel.Open()
+		if err != nil {
+			return false, err
+		}
+		defer k.Close()
+		if err = k.CanForward(); err != nil && os.Getenv("CI") == "true" {
+			return false, err
+		}
+		return err == nil, nil
 	case "xtables":
 	case "qemu":
 		_, err := exec.LookPath("qemu-system-x86_64")
