@@ -130,9 +130,12 @@ func underAManager(t *testing.T, m booted.Manager, bin, says string) {
 		}
 		return nil
 	})
-	if out := run("plan", file); !strings.Contains(out, says) || strings.Contains(out, "could not be asked") {
-		t.Errorf("it does not say\n%s\nbut\n%s", says, out)
-	}
+	testnet.Within(t, testnet.Patience, func() error { // it has its name on the bus a moment after it has started
+		if out := run("plan", file); !strings.Contains(out, says) || strings.Contains(out, "could not be asked") {
+			return fmt.Errorf("it does not say\n%s\nbut\n%s", says, out)
+		}
+		return nil
+	})
 	run("up", "--yes", file)
 	if got := host.Look().Link("eth0").Master; got != "br0" {
 		t.Errorf("eth0's master is %q", got)

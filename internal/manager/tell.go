@@ -106,6 +106,9 @@ func (s System) reload(ctx context.Context, name string, links []string, leave b
 		return err
 	}
 	defer b.close()
+	if err := b.await(name); err != nil {
+		return err
+	}
 	if name == Networkd {
 		return b.call("org.freedesktop.network1", "/org/freedesktop/network1", "org.freedesktop.network1.Manager.Reload", nil)
 	}
@@ -116,6 +119,19 @@ func (s System) reload(ctx context.Context, name string, links []string, leave b
 	for _, link := range links {
 		if err := b.setManaged(link, !leave); err != nil {
 			return fmt.Errorf("%s: %w", link, err)
+		}
+	}
+	return nil
+}
+
+// await waits until a manager has its name on the bus: one that starts has read its files
+// before.
+func (b *bus) await(name string) (err error) {
+	for _, d := range daemons {
+		for end := time.Now().Add(AskTime); d.name == name; time.Sleep(50 * time.Millisecond) {
+			if _, err = b.pid(d.service); err == nil || b.ctx.Err() != nil || time.Now().After(end) {
+				return err
+			}
 		}
 	}
 	return nil
