@@ -84,7 +84,8 @@ until 'lab down'. With --foreground it lasts until Ctrl-C.
 Exit codes: 0 the lab is up; 1 it is not, and nothing is left of it; 2 bad usage.`,
 		Example: `  drawbridge lab up
   drawbridge lab up --name second --lease-time 20s
-  drawbridge lab up --foreground --unplugged`,
+  drawbridge lab up --foreground --unplugged
+  drawbridge lab up --access-point    # bridging fails there; mode: routed does not`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runLabUp(cmd.Context(), o) },
 	}
@@ -92,6 +93,7 @@ Exit codes: 0 the lab is up; 1 it is not, and nothing is left of it; 2 bad usage
 	f.StringVar(&o.Name, "name", lab.DefaultName, "`NAME` of the lab")
 	f.BoolVar(&o.foreground, "foreground", false, "stay, and end the lab with Ctrl-C")
 	f.BoolVar(&o.Unplugged, "unplugged", false, "begin with the host's uplink pulled out")
+	f.BoolVar(&o.AccessPoint, "access-point", false, "the switch drops what comes from the host by another MAC address than its uplink's, as a Wi-Fi access point does")
 	f.DurationVar(&o.LeaseTime, "lease-time", time.Hour, "`TIME` that a DHCP lease lasts, 2s or more")
 	f.DurationVar(&o.AdvertInterval, "ra-interval", 10*time.Second, "`TIME` between unasked router advertisements, 1s or more")
 	f.DurationVar(&o.AdvertLifetime, "ra-lifetime", 30*time.Minute, "`TIME` that what they give lasts, three intervals or more")

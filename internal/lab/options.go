@@ -21,6 +21,9 @@ type Options struct {
 	HostAcceptsRA bool `json:"host_accepts_ra,omitempty"`
 	// Unplugged starts with the host's uplink pulled out.
 	Unplugged bool `json:"unplugged,omitempty"`
+	// AccessPoint makes the switch take frames from the host's uplink by that one's own MAC
+	// address only, as an access point does with its clients, and a cloud with its machines.
+	AccessPoint bool `json:"access_point,omitempty"`
 }
 
 func (o Options) withDefaults() (Options, error) {

@@ -55,6 +55,8 @@ type Info struct {
 	User    int       `json:"user"` // whose it is
 	Root    bool      `json:"root"` // made with root's rights, not in a user namespace
 	Plugged bool      `json:"plugged"`
+	// AccessPoint: the switch takes frames of one MAC address only from the host.
+	AccessPoint bool `json:"access_point"`
 	// Namespaces in the order of the picture.
 	Namespaces []string `json:"namespaces"`
 	Commands   int      `json:"commands"` // running by "lab exec"

@@ -182,13 +182,14 @@ func (s *supervisor) info() Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Info{
-		Name:       s.options.Name,
-		Since:      s.since,
-		Root:       s.root,
-		Plugged:    s.network.plugged(),
-		Namespaces: namespaceNames(),
-		Commands:   s.commands,
-		Leases:     s.network.leases(),
+		Name:        s.options.Name,
+		Since:       s.since,
+		Root:        s.root,
+		Plugged:     s.network.plugged(),
+		AccessPoint: s.options.AccessPoint,
+		Namespaces:  namespaceNames(),
+		Commands:    s.commands,
+		Leases:      s.network.leases(),
 	}
 }
 

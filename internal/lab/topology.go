@@ -17,6 +17,7 @@ const (
 	switchName = "switch" // the bridge in lan; its ports are named after who is at the other end
 	hostPort   = HostPort
 	hostUplink = "eth0"
+	hostMAC    = "02:db:00:00:00:05"
 )
 
 // The addresses of a lab: RFC 2544's 198.18.0.0/15 and RFC 3849's 2001:db8::/32, which
@@ -71,7 +72,7 @@ func topology(o Options) []act {
 	}
 	acts = append(acts, cable("router", routerNS, "eth0", "02:db:00:00:00:01")...)
 	acts = append(acts, cable("neighbour", neighbourNS, "eth0", "02:db:00:00:00:14")...)
-	acts = append(acts, cable(hostPort, hostNS, hostUplink, "02:db:00:00:00:05")...)
+	acts = append(acts, cable(hostPort, hostNS, hostUplink, hostMAC)...)
 	acts = append(acts,
 		act{routerNS, model.CreateVeth{Name: "eth1", MAC: "02:db:00:00:01:01", Peer: model.Ref{Namespace: farNS, Name: "eth0"}, PeerMAC: "02:db:00:00:01:02"}},
 		act{routerNS, model.SetSetting{Path: "ipv4/ip_forward", Value: "1"}},
@@ -90,6 +91,10 @@ func topology(o Options) []act {
 	acts = append(acts, stack(farNS, "eth0", far4, far6, routerFar4.Addr(), routerFar6.Addr())...)
 	acts = append(acts, stack(neighbourNS, "eth0", neighbour4, neighbour6, routerLAN4.Addr(), routerLAN6.Addr())...)
 	acts = append(acts, stack(hostNS, hostUplink, host4, host6, routerLAN4.Addr(), routerLAN6.Addr())...)
+	if o.AccessPoint {
+		acts = append(acts, act{lanNS, model.SecurePorts{Ports: []model.PortSecurity{{
+			Link: hostPort, Level: model.SecurityMAC, MACs: []model.MAC{hostMAC}, Allow: []string{model.AllowSTP}}}}})
+	}
 	if o.Unplugged {
 		acts = append(acts, act{lanNS, model.SetUp{Link: hostPort, Up: false}})
 	}

@@ -104,6 +104,10 @@ type Options struct {
 	// Written: files are there that bring the network back at the next boot; until they are
 	// taken away, no manager is given its links back.
 	Written bool
+	// Filtered are the links whose LAN takes frames from their own MAC address only, as was
+	// found by asking: nothing that is bridged to them is heard there. Unasked are those of
+	// which it could not be found out.
+	Filtered, Unasked map[string]bool
 	// Seed makes chosen MAC addresses differ from those of other hosts: a value of
 	// this host's own that does not change.
 	Seed string
