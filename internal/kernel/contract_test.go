@@ -33,7 +33,7 @@ type doer interface {
 
 func TestContract(t *testing.T) {
 	testnet.Require(t)
-	for _, group := range [][]scenario{linkScenarios, addressScenarios, routeScenarios, moveScenarios, followScenarios} {
+	for _, group := range [][]scenario{linkScenarios, addressScenarios, routeScenarios, moveScenarios, followScenarios, proxyScenarios} {
 		for _, s := range group {
 			t.Run(s.name, func(t *testing.T) {
 				t.Parallel()

@@ -64,6 +64,8 @@ func (k *Kernel) carryOut(ctx context.Context, op model.Operation) (made model.M
 		err = k.moveRoutes(ctx, o)
 	case model.CopyNeighbours:
 		err = k.copyNeighbours(ctx, o.From, o.To)
+	case model.AddProxies, model.DeleteProxies, model.ForgetLearned:
+		err = k.changeProxies(ctx, op)
 	case model.CopyRules:
 		err = k.copyRules(ctx, o)
 	case model.DeleteRules:

@@ -20,6 +20,7 @@ type rawNeighbour struct {
 	dst           []byte
 	mac           model.MAC
 	vlan          uint16
+	protocol      uint8
 	rank          int // of its link, see sortFDB
 }
 
@@ -45,6 +46,8 @@ func parseNeighbour(b []byte) (rawNeighbour, error) {
 			n.mac = formatMAC(v)
 		case unix.NDA_MASTER:
 			n.master = int(getU32(v))
+		case ndaProtocol:
+			n.protocol = getU8(v)
 		case unix.NDA_VLAN:
 			n.vlan = getU16(v)
 		}
@@ -81,8 +84,12 @@ func (k *Kernel) neighbours(ctx context.Context) ([]rawNeighbour, error) {
 }
 
 func (n rawNeighbour) neighbour(link string) model.Neighbour {
+	protocol := ""
+	if n.protocol != 0 {
+		protocol = routeProtocols.word(uint32(n.protocol))
+	}
 	return model.Neighbour{
-		Link: link, Address: getAddr(n.dst), MAC: n.mac, State: neighbourStates.word(uint32(n.state)),
+		Protocol: protocol, Link: link, Address: getAddr(n.dst), MAC: n.mac, State: neighbourStates.word(uint32(n.state)),
 		Router: n.flags&unix.NTF_ROUTER != 0, Proxy: n.flags&unix.NTF_PROXY != 0,
 	}
 }
@@ -110,6 +117,9 @@ func (k *Kernel) copyNeighbours(ctx context.Context, from, to string) error {
 	for _, n := range all {
 		if n.index != source.Index {
 			continue
+		}
+		if n.flags&unix.NTF_PROXY != 0 && routeProtocols.word(uint32(n.protocol)) == model.ProtocolLearned {
+			continue // it belongs to this very link
 		}
 		if n.flags&unix.NTF_PROXY != 0 {
 			m := newMessage(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE).raw(neighbourHeader(n.family, target.Index, n.state, n.flags&(unix.NTF_PROXY|unix.NTF_ROUTER)))

@@ -222,6 +222,8 @@ type Neighbour struct {
 	State  string `json:"state"`
 	Router bool   `json:"router,omitempty"`
 	Proxy  bool   `json:"proxy,omitempty"`
+	// Protocol is who made it, as of a route, "" for nobody in particular (NDA_PROTOCOL).
+	Protocol string `json:"protocol,omitempty"`
 }
 
 // FDBEntry is one entry of a forwarding database: behind which port a MAC lives.

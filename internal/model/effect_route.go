@@ -163,7 +163,7 @@ func (o CopyNeighbours) apply(s *Snapshot) error {
 		}
 	}
 	for _, nb := range slices.Clone(n.Neighbours) {
-		if nb.Link != o.From || nb.MAC == "" && !nb.Proxy {
+		if nb.Link != o.From || nb.MAC == "" && !nb.Proxy || nb.Protocol == ProtocolLearned {
 			continue
 		}
 		nb.Link = o.To

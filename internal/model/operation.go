@@ -150,7 +150,8 @@ type MoveRoutes struct {
 
 // CopyNeighbours copies the resolved neighbours of From to To, as they are when it
 // is carried out, so that no packet waits for ARP or NDP: permanent ones as permanent,
-// and the addresses that From answers for in others' stead (proxy) as well.
+// and the addresses that From answers for in others' stead (proxy) as well, but for those
+// of a relay of ours.
 type CopyNeighbours struct {
 	From string `json:"from"`
 	To   string `json:"to"`
@@ -290,7 +291,7 @@ var operationTypes = func() map[string]reflect.Type {
 	for _, op := range []Operation{
 		CreateBridge{}, CreateTap{}, CreateTaps{}, CreateVeth{}, DeleteLink{}, DeleteLinks{}, MoveLink{}, SetUp{}, SetMaster{}, SetMAC{}, SetMTU{},
 		AddAddresses{}, DeleteAddresses{}, SettleAddresses{}, AddRoutes{}, DeleteRoutes{}, MoveRoutes{},
-		CopyNeighbours{}, CopyRules{}, DeleteRules{}, SetToken{}, SolicitRouters{}, RenewAddresses{}, JoinGroups{}, LeaveGroups{}, LeaveAlone{}, ManageAgain{}, SecurePorts{}, FreePorts{}, SetIsolated{}, SetForwarding{}, DropForwarding{}, OpenPassage{}, ClosePassage{}, SetBridge{}, ResetOffloads{}, AllowOffloads{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{},
+		CopyNeighbours{}, AddProxies{}, DeleteProxies{}, ForgetLearned{}, CopyRules{}, DeleteRules{}, SetToken{}, SolicitRouters{}, RenewAddresses{}, JoinGroups{}, LeaveGroups{}, LeaveAlone{}, ManageAgain{}, SecurePorts{}, FreePorts{}, SetIsolated{}, SetForwarding{}, DropForwarding{}, OpenPassage{}, ClosePassage{}, SetBridge{}, ResetOffloads{}, AllowOffloads{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{},
 		StartMachine{}, StopMachine{}, StartMachines{}, StopMachines{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
 		StartService{}, ChangeService{}, StopService{},
 	} {

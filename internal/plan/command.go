@@ -93,7 +93,7 @@ func Commands(op model.Operation, style Style) []string {
 	if cmds := batchCommands(op, style); cmds != nil {
 		return cmds
 	}
-	for _, of := range []func(model.Operation) []string{managerCommands, securityCommands, forwardingCommands, passageCommands, followCommands, addressCommands, serviceCommands, mendCommands} {
+	for _, of := range []func(model.Operation) []string{managerCommands, securityCommands, forwardingCommands, passageCommands, followCommands, addressCommands, serviceCommands, mendCommands, proxyCommands} {
 		if cmds := of(op); cmds != nil {
 			return cmds
 		}

@@ -60,6 +60,8 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		return model.Operations{model.MoveRoutes{From: op.To, To: op.From, Routes: model.Moved(op.Routes, op.From, op.To)}}
 	case model.CopyRules, model.DeleteRules:
 		return inverseForRules(op, ns)
+	case model.AddProxies, model.DeleteProxies:
+		return inverseForProxies(op, ns)
 	case model.SetToken:
 		if l := ns.Link(op.Link); l != nil && l.Token != op.Token {
 			return model.Operations{model.SetToken{Link: op.Link, Token: orSame(l.Token, "::")}}

@@ -24,6 +24,8 @@ type Owned struct {
 	Settings map[string]string `json:"settings,omitempty"`
 	// Rules that were added for a bridge, as twins of those that name its uplink.
 	Rules []model.Rule `json:"rules,omitempty"`
+	// Proxies are addresses that a link was made to answer for.
+	Proxies []OwnedProxy `json:"proxies,omitempty"`
 	// Secured are the ports that were secured, as they were asked for.
 	Secured []model.PortSecurity `json:"secured,omitempty"`
 	// Forwarding is what is forwarded for networks, as it was asked for.
@@ -86,7 +88,7 @@ type OwnedUplink struct {
 
 // Empty tells whether there is nothing to bring back.
 func (o Owned) Empty() bool {
-	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Secured)+len(o.Forwarding)+len(o.Passages)+len(o.Machines)+len(o.Services)+len(o.Networks)+len(o.Beside) == 0
+	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Proxies)+len(o.Secured)+len(o.Forwarding)+len(o.Passages)+len(o.Machines)+len(o.Services)+len(o.Networks)+len(o.Beside) == 0
 }
 
 // WithIndexes notes the indexes that the kernel gave to the links that were made.
@@ -103,6 +105,7 @@ func (o Owned) WithIndexes(indexes map[string]int) Owned {
 func (o Owned) clone() Owned {
 	o.Links, o.Touched, o.Uplinks = slices.Clone(o.Links), slices.Clone(o.Touched), slices.Clone(o.Uplinks)
 	o.Addresses, o.Settings, o.Machines = slices.Clone(o.Addresses), maps.Clone(o.Settings), slices.Clone(o.Machines)
+	o.Proxies = slices.Clone(o.Proxies)
 	o.Rules, o.Networks, o.Secured = slices.Clone(o.Rules), slices.Clone(o.Networks), slices.Clone(o.Secured)
 	o.Beside = slices.Clone(o.Beside)
 	o.Services, o.Forwarding = slices.Clone(o.Services), slices.Clone(o.Forwarding)
@@ -206,6 +209,8 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 		o.recordBeside(op, before)
 	case model.SetSetting:
 		o.recordSetting(op, before)
+	case model.AddProxies, model.DeleteProxies:
+		o.recordProxies(op, before)
 	case model.CopyRules:
 		for _, twin := range model.Renamed(op.Rules, op.From, op.To) {
 			if !slices.Contains(before.Here().Rules, twin) {

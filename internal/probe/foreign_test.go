@@ -1,40 +1,37 @@
-package probe
+package probe_test
 
 import (
-	"context"
 	"net/netip"
 	"testing"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/probe"
 	"drawbridge/internal/testnet"
 )
 
-// TestForeign: a LAN that takes every MAC address, one that takes the host's only, and one
-// where nobody answers.
+// TestForeign: a LAN that takes every MAC address, one where nobody answers, and one that
+// takes the host's own only.
 func TestForeign(t *testing.T) {
-	testnet.RequireRoot(t)
+	t.Parallel()
 	host, gateway := lan(t)
-	foreign := func(a string) Passage {
+	foreign := func(a string) (got probe.Passage) {
 		t.Helper()
-		var got Passage
-		err := host.Kernel.Inside(func() (err error) {
-			got, err = Foreign(context.Background(), "eth0", netip.MustParseAddr(a))
+		host.Inside(func() (err error) {
+			got, err = probe.Foreign(t.Context(), "eth0", netip.MustParseAddr(a))
 			return err
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		return got
 	}
-	if got := foreign("198.18.0.1"); got != Passes {
-		t.Errorf("ARP: %s, want it to pass", got)
+	for address, want := range map[string]probe.Passage{"198.18.0.1": probe.Passes, "2001:db8::1": probe.Passes, "198.18.0.77": probe.Unknown} {
+		if got := foreign(address); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
 	}
-	if got := foreign("2001:db8::1"); got != Passes {
-		t.Errorf("neighbour discovery: %s, want it to pass", got)
+	testnet.RequireSecurity(t)
+	gateway.Must(model.SecurePorts{Ports: []model.PortSecurity{{Link: "host0", Level: model.SecurityMAC, MACs: []model.MAC{host.Look().Link("eth0").MAC}}}})
+	for _, address := range []string{"198.18.0.1", "2001:db8::1"} {
+		if got := foreign(address); got != probe.Filtered {
+			t.Errorf("%s behind a filter: %s, want %s", address, got, probe.Filtered)
+		}
 	}
-	if got := foreign("198.18.0.77"); got != Unknown {
-		t.Errorf("nobody there: %s, want it unknown", got)
-	}
-	_ = gateway
-	_ = model.MAC("")
 }

@@ -316,7 +316,8 @@ func routes(rs []model.Route, link string) []string {
 	var out []string
 	for _, r := range rs {
 		kernels := r.Destination.Addr().IsLinkLocalUnicast() || r.Destination.Addr().IsMulticast()
-		if r.Expires != 0 || r.Protocol == "ra" || kernels {
+		// What a relay of ours learns comes and goes with the machines.
+		if r.Expires != 0 || r.Protocol == "ra" || r.Protocol == model.ProtocolLearned || kernels {
 			continue
 		}
 		s := fmt.Sprintf("%s dev %s table %d metric %d", r.Destination, link, r.Table, r.Metric)
