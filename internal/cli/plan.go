@@ -40,7 +40,7 @@ there are changes.`,
 		Args: fileArgument(&o.file),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.showPlan(cmd.Context(), o) },
 	}
-	cmd.Flags().StringVar(&o.uplink, "uplink", "", "use the interface `IF` as the uplink of every bridged network")
+	cmd.Flags().StringVar(&o.uplink, "uplink", "", "use the interface `IF` as the uplink of every network that has one")
 	cmd.Flags().BoolVar(&o.classic, "classic", false, "write the commands for brctl, tunctl, ifconfig and route")
 	cmd.Flags().BoolVar(&o.full, "full", false, "show commands of many lines whole: the rules of port security")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the plan as JSON")
@@ -59,7 +59,7 @@ func (a *app) showPlan(ctx context.Context, o planOptions) error {
 		return err
 	}
 	defer s.close()
-	p, err := s.plan(ctx, want)
+	p, err := s.plan(ctx, want, o.looks)
 	if err != nil {
 		return err
 	}

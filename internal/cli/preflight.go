@@ -23,10 +23,13 @@ import (
 type looks struct {
 	failOnFirewall bool
 	listen         time.Duration
+	// ignoreMACFilter: bridge also where the LAN takes frames of one MAC address only.
+	ignoreMACFilter bool
 }
 
 func (l *looks) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&l.failOnFirewall, "fail-on-firewall", false, "refuse when a firewall rule names the uplink, instead of warning")
+	cmd.Flags().BoolVar(&l.ignoreMACFilter, "ignore-mac-filter", false, "do not try whether the uplink's LAN takes frames of machines, and bridge all the same")
 	cmd.Flags().DurationVar(&l.listen, "listen", 0, "listen for `TIME` on the uplink for what its switch says (STP every 2 s, LLDP every 30 s)")
 }
 

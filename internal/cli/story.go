@@ -60,7 +60,7 @@ func (a *app) story(ctx context.Context, o storyOptions) error {
 		return err
 	}
 	defer s.close()
-	p, err := s.plan(ctx, want)
+	p, err := s.plan(ctx, want, looks{})
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ brings it back, once all is done and confirmed: see 'drawbridge persist'.
 			return a.up(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().StringVar(&o.uplink, "uplink", "", "use the interface `IF` as the uplink of every bridged network")
+	cmd.Flags().StringVar(&o.uplink, "uplink", "", "use the interface `IF` as the uplink of every network that has one")
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "ask nothing")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
 	o.looks.flags(cmd)
@@ -166,7 +166,7 @@ func (a *app) readFile(file, uplink string) (spec.Desired, error) {
 	}
 	if uplink != "" {
 		for i := range want.Networks {
-			if want.Networks[i].Mode == "bridged" {
+			if want.Networks[i].Uplink != "" {
 				want.Networks[i].Uplink = uplink
 			}
 		}
@@ -221,7 +221,7 @@ func (a *app) change(ctx context.Context, want spec.Desired, o upOptions) error 
 		return err
 	}
 	defer s.end()
-	p, err := s.plan(ctx, want)
+	p, err := s.plan(ctx, want, o.looks)
 	if err != nil {
 		return err
 	}
@@ -261,7 +261,7 @@ func (a *app) change(ctx context.Context, want spec.Desired, o upOptions) error 
 	return a.awaitConfirmation(ctx, s, before, o.confirm)
 }
 
-func (s *session) plan(ctx context.Context, want spec.Desired) (plan.Plan, error) {
+func (s *session) plan(ctx context.Context, want spec.Desired, l looks) (plan.Plan, error) {
 	now, err := s.snapshot(ctx, false)
 	if err != nil {
 		return plan.Plan{}, err
@@ -273,7 +273,11 @@ func (s *session) plan(ctx context.Context, want spec.Desired) (plan.Plan, error
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	p, err := plan.Diff(now, want, owned, s.options(want))
+	o := s.options(want)
+	if !l.ignoreMACFilter {
+		s.askUplinks(ctx, now, want, owned, &o)
+	}
+	p, err := plan.Diff(now, want, owned, o)
 	for _, st := range p.Steps {
 		err = errors.Join(err, s.machines.Ready(ctx, st.Do))
 		p.Notes = append(p.Notes, s.machines.Notes(st.Do)...)

@@ -216,6 +216,9 @@ func (r *reading) readBeside(ctx context.Context) (err error) {
 	for i := range r.links {
 		r.links[i].linkSettings(r.settings)
 	}
+	if err = k.neighbourSettings(ctx, r.names, r.settings); err != nil {
+		return err
+	}
 	if err = k.namespaceSettings(r.settings); err != nil {
 		return err
 	}

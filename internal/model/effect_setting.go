@@ -17,10 +17,17 @@ func (o SetSetting) apply(s *Snapshot) error {
 	}
 	family, rest, perLink := strings.Cut(o.Path, "/conf/")
 	link, key, _ := strings.Cut(rest, "/")
+	if area, _, ok := cutNeighbourSetting(o.Path); ok {
+		link, perLink = o.Path[len(area)+1:strings.LastIndex(o.Path, "/")], true
+	}
 	if perLink && link != "all" && link != "default" && n.Link(link) == nil {
 		return refuse(o.Path, ErrNotFound)
 	}
-	n.Settings[o.Path] = o.Value
+	if area, key, ok := cutNeighbourSetting(o.Path); ok && n.Settings[area+"/default/"+key] == o.Value {
+		delete(n.Settings, o.Path) // see Setting
+	} else {
+		n.Settings[o.Path] = o.Value
+	}
 	switch {
 	case o.Path == "ipv4/ip_forward":
 		n.forwardAll("ipv4", o.Value)
@@ -64,4 +71,23 @@ func linkNames(n *Namespace) []string {
 		out[i] = l.Name
 	}
 	return out
+}
+
+// cutNeighbourSetting divides ipv4/neigh/LINK/KEY into ipv4/neigh and KEY.
+func cutNeighbourSetting(p string) (area, key string, ok bool) {
+	parts := strings.Split(p, "/")
+	if len(parts) != 4 || parts[1] != "neigh" {
+		return "", "", false
+	}
+	return parts[0] + "/neigh", parts[3], true
+}
+
+// Setting is the value of a sysctl, false if it was not observed. Of a link's neighbours
+// only what differs from the default is written down.
+func (n *Namespace) Setting(path string) (string, bool) {
+	value, ok := n.Settings[path]
+	if area, key, neighbours := cutNeighbourSetting(path); !ok && neighbours {
+		value, ok = n.Settings[area+"/default/"+key]
+	}
+	return value, ok
 }

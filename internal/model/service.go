@@ -18,6 +18,7 @@ type Service struct {
 	DHCP4 *DHCP4Config `json:"dhcp4,omitempty"`
 	RA    *RAConfig    `json:"ra,omitempty"`
 	DNS   *DNSConfig   `json:"dns,omitempty"`
+	Relay *RelayConfig `json:"relay,omitempty"`
 
 	// The rest is observed, and compared with nothing but the state.
 
@@ -90,6 +91,13 @@ type RAPrefix struct {
 	Preferred uint32 `json:"preferred_s,omitempty"`
 }
 
+// RelayConfig makes the machines on the link hosts of a LAN that is another link's: their
+// DHCP goes to its servers, its router advertisements come to them, and the addresses that
+// they take are routed to them, and answered for on the LAN.
+type RelayConfig struct {
+	Uplink string `json:"uplink"`
+}
+
 // DNSConfig answers for the network's own names, and forwards everything else.
 type DNSConfig struct {
 	// Listen are the addresses of this host that it answers at, port 53.
@@ -151,6 +159,9 @@ func (s Service) Parts() string {
 	}
 	if s.DNS != nil {
 		out = append(out, "DNS")
+	}
+	if s.Relay != nil {
+		out = append(out, "relayed DHCP and RA, learned addresses")
 	}
 	return strings.Join(out, ", ")
 }

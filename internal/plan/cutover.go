@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"drawbridge/internal/model"
 )
@@ -27,6 +28,13 @@ func (b *builder) inherit(from, to string) {
 	for _, format := range inheritedSettings {
 		path := fmt.Sprintf(format, to)
 		want, known := b.here().Settings[fmt.Sprintf(format, from)]
+		if was, ours := b.own.before(fmt.Sprintf(format, from)); ours {
+			want = was // a routed network needs it otherwise, and ends here
+		}
+		if n := at(b.own.Needs, func(n Need) bool { return n.Path == path }); n != nil && known && strings.HasPrefix(path, "ipv4/") {
+			n.Was = want // and until it has ended, so must this: see restoreNeeds
+			continue
+		}
 		now, ok := b.here().Settings[path]
 		if !ok {
 			now = b.here().Settings[fmt.Sprintf(format, "default")]

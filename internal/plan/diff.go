@@ -29,6 +29,8 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	b.stopMachines(w)
 	b.stopServices(w)
 	b.dropAddresses(w)
+	b.unproxy(w)
+	b.prepareRoutes(w)
 	b.releaseUplinks(w)
 	b.dropLinks(w)
 	b.restoreTouched(w)
@@ -62,6 +64,13 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	}
 	b.isolate(single)
 	b.forward(w)
+	for _, wb := range w.bridges {
+		if wb.via != "" {
+			b.routeNetwork(w, wb)
+		}
+	}
+	b.unroute(w)
+	b.restoreNeeds()
 	b.runServices(w)
 	b.runMachines(w.machines)
 	b.manageAgain()
@@ -186,7 +195,7 @@ func (b *builder) restoreSettings() {
 	slices.Sort(paths)
 	for _, p := range paths {
 		was := b.own.Settings[p]
-		if now, ok := b.here().Settings[p]; ok && now != was {
+		if now, ok := b.here().Setting(p); ok && now != was {
 			b.step(fmt.Sprintf("Set %s back to %s", p, was), "As it was before.", model.SetSetting{Path: p, Value: was})
 		}
 		delete(b.own.Settings, p)

@@ -24,6 +24,11 @@ type Owned struct {
 	Settings map[string]string `json:"settings,omitempty"`
 	// Rules that were added for a bridge, as twins of those that name its uplink.
 	Rules []model.Rule `json:"rules,omitempty"`
+	// Routed are the networks that the host routes for.
+	Routed []OwnedRouted `json:"routed,omitempty"`
+	// Needs are sysctls as they were before a network needed them otherwise: those of our own
+	// links, too.
+	Needs []Need `json:"needs,omitempty"`
 	// Proxies are addresses that a link was made to answer for.
 	Proxies []OwnedProxy `json:"proxies,omitempty"`
 	// Secured are the ports that were secured, as they were asked for.
@@ -60,6 +65,8 @@ type OwnedNetwork struct {
 	Bridge string `json:"bridge"`
 	// Subnets that were chosen or given, for a network that has any.
 	Subnets []netip.Prefix `json:"subnets,omitempty"`
+	// Mode is bridged, routed ...: of mode: auto the one that was taken.
+	Mode string `json:"mode,omitempty"`
 }
 
 // TouchedLink is how a link of somebody else's was before.
@@ -88,7 +95,7 @@ type OwnedUplink struct {
 
 // Empty tells whether there is nothing to bring back.
 func (o Owned) Empty() bool {
-	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Rules)+len(o.Proxies)+len(o.Secured)+len(o.Forwarding)+len(o.Passages)+len(o.Machines)+len(o.Services)+len(o.Networks)+len(o.Beside) == 0
+	return len(o.Links)+len(o.Touched)+len(o.Uplinks)+len(o.Addresses)+len(o.Settings)+len(o.Routed)+len(o.Needs)+len(o.Rules)+len(o.Proxies)+len(o.Secured)+len(o.Forwarding)+len(o.Passages)+len(o.Machines)+len(o.Services)+len(o.Networks)+len(o.Beside) == 0
 }
 
 // WithIndexes notes the indexes that the kernel gave to the links that were made.
@@ -105,7 +112,7 @@ func (o Owned) WithIndexes(indexes map[string]int) Owned {
 func (o Owned) clone() Owned {
 	o.Links, o.Touched, o.Uplinks = slices.Clone(o.Links), slices.Clone(o.Touched), slices.Clone(o.Uplinks)
 	o.Addresses, o.Settings, o.Machines = slices.Clone(o.Addresses), maps.Clone(o.Settings), slices.Clone(o.Machines)
-	o.Proxies = slices.Clone(o.Proxies)
+	o.Proxies, o.Needs, o.Routed = slices.Clone(o.Proxies), slices.Clone(o.Needs), slices.Clone(o.Routed)
 	o.Rules, o.Networks, o.Secured = slices.Clone(o.Rules), slices.Clone(o.Networks), slices.Clone(o.Secured)
 	o.Beside = slices.Clone(o.Beside)
 	o.Services, o.Forwarding = slices.Clone(o.Services), slices.Clone(o.Forwarding)
@@ -288,7 +295,7 @@ func (o *Owned) recordSetting(op model.SetSetting, before *model.Snapshot) {
 		return
 	}
 	for _, path := range append(model.SettingsWith(before.Here(), op.Path), op.Path) {
-		now, observed := before.Here().Settings[path]
+		now, observed := before.Here().Setting(path)
 		_, known := o.Settings[path]
 		if link := settingLink(path); !observed || known || link != "" && o.ownsLink(link) {
 			continue

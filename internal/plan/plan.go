@@ -122,10 +122,12 @@ type builder struct {
 	fails []error
 	// given are the subnets that were chosen or given for networks.
 	given []netip.Prefix
+	// needed are the sysctls that a network needs; see [Need].
+	needed map[string]bool
 }
 
 func newBuilder(now model.Snapshot, own Owned, opt Options) *builder {
-	return &builder{plan: Plan{Before: now}, now: now.Clone(), own: own.clone(), opt: opt}
+	return &builder{plan: Plan{Before: now}, now: now.Clone(), own: own.clone(), opt: opt, needed: map[string]bool{}}
 }
 
 func (b *builder) here() *model.Namespace { return b.now.Here() }

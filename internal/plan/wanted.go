@@ -24,7 +24,10 @@ type wanted struct {
 
 type wantedBridge struct {
 	name, network string
-	uplink        string // "" for none
+	mode          string
+	uplink        string // the port that leads to the LAN, "" for none
+	via           string // the link that the host routes by, "" for none
+	onLAN         bool   // routed: the machines have addresses of the LAN
 	host          string // move, none or list
 	addresses     []netip.Prefix
 	// forwarding is what goes between it and the rest of the world; nil: what the host
@@ -42,6 +45,7 @@ type wantedCable struct {
 	groupName       string
 	bridge          string // "" for a plain one
 	host            []netip.Prefix
+	given           []netip.Prefix      // the machine's own, by the file
 	security        *model.PortSecurity // nil: it may send anything
 	isolated        bool
 	machine         string // the machine that it is for, "" for one that something else starts
@@ -60,7 +64,7 @@ func (w *wanted) empty() bool {
 func (w *wanted) networks() []OwnedNetwork {
 	var out []OwnedNetwork
 	for _, b := range w.bridges {
-		n := OwnedNetwork{Name: b.network, Bridge: b.name}
+		n := OwnedNetwork{Name: b.network, Bridge: b.name, Mode: b.mode}
 		if b.forwarding != nil {
 			n.Subnets = b.forwarding.Subnets
 		}
@@ -97,7 +101,7 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 	bridgeOf := map[string]string{}
 	b.given = givenSubnets(want)
 	for _, n := range want.Networks {
-		wb := wantedBridge{name: n.Bridge, network: n.Name, host: n.Host.Mode, addresses: n.Host.Addresses}
+		wb := wantedBridge{mode: n.Mode, name: n.Bridge, network: n.Name, host: n.Host.Mode, addresses: n.Host.Addresses}
 		switch n.Mode {
 		case spec.Bridged:
 			wb.uplink = b.findUplink(n)
@@ -105,6 +109,13 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 			nn := b.natNetwork(n)
 			w.natted[n.Name] = nn
 			wb.host, wb.addresses = spec.HostList, nn.hosts()
+		case spec.Routed:
+			wb.via, wb.onLAN = b.findVia(n), n.OnLAN()
+		case spec.AutoMode:
+			b.choose(n, &wb)
+		}
+		if wb.via != "" && wb.onLAN {
+			w.services = append(w.services, wb.relay())
 		}
 		switch n.Mode {
 		case spec.Isolated:
@@ -135,7 +146,7 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 		}
 	}
 	for _, t := range want.Taps {
-		c := wantedCable{link: t.Name, transport: model.TransportTap, bridge: bridgeOf[t.Network], host: t.Host}
+		c := wantedCable{link: t.Name, transport: model.TransportTap, bridge: bridgeOf[t.Network], host: t.Host, given: t.Addresses}
 		c.owner, c.ownerName = b.user(t.Owner)
 		c.group, c.groupName = b.group(t.Group)
 		c.secure(b, t.Security, t.MAC, t.DHCP, t.Addresses)
@@ -153,6 +164,7 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 	}
 	for _, wb := range w.bridges {
 		b.checkPorts(w, wb)
+		b.checkRouted(w, wb)
 	}
 	return w
 }
@@ -178,7 +190,7 @@ func (w *wanted) addMachine(b *builder, m spec.Machine, bridgeOf map[string]stri
 	}
 	routed := slices.ContainsFunc(m.NICs, func(n spec.NIC) bool { return w.natted[n.Network] == nil && (n.DHCP || n.Gateway.IsValid()) })
 	for _, n := range m.NICs {
-		c := wantedCable{link: n.Tap, bridge: bridgeOf[n.Network], host: n.Host, machine: m.Name, transport: model.TransportTap}
+		c := wantedCable{link: n.Tap, bridge: bridgeOf[n.Network], host: n.Host, given: n.Addresses, machine: m.Name, transport: model.TransportTap}
 		if b.noTap(n.Tap) || m.VMM == spec.NamespaceKind {
 			c.transport = model.TransportVeth
 		}
@@ -256,13 +268,9 @@ func (b *builder) id(name, what string, ids map[string]uint32) (*uint32, string)
 // findUplink names the uplink of a bridged network, and refuses one that cannot be
 // plugged into its bridge.
 func (b *builder) findUplink(n spec.Network) string {
-	name := n.Uplink
-	if name == "" || name == "auto" {
-		name = b.autoUplink(n.Bridge)
-		if name == "" {
-			b.refuse("network "+n.Name, "no uplink: this host has no default route to tell it by", "name it in the file (uplink: eth0) or with --uplink")
-			return ""
-		}
+	name := b.uplinkName(n)
+	if name == "" {
+		return ""
 	}
 	l := b.here().Link(name)
 	switch {
@@ -271,7 +279,9 @@ func (b *builder) findUplink(n spec.Network) string {
 	case l.Kind == model.Loopback, l.Kind == model.Bridged, l.Kind == model.TunKind, l.Kind == model.IPIP, l.Kind == model.Wireguard:
 		b.refuse(name, fmt.Sprintf("is a %s, and cannot be the uplink of a bridge", l.Kind), "name an Ethernet interface")
 	case l.Kind == model.Wireless:
-		b.refuse(name, "is wireless: the access point drops frames from any MAC address but its own client's", "use mode: routed instead of bridged")
+		b.refuse(name, "is wireless: the access point drops frames from any MAC address but its own client's", "use mode: routed, or auto, instead of bridged")
+	case b.opt.Filtered[name] && l.Master != n.Bridge:
+		b.refuse(name, "its LAN drops frames from any MAC address but its own (an access point does, a cloud, a switch with port security): asked by its own, the gateway answers, and by another it never does", "use mode: routed, or auto; or --ignore-mac-filter to bridge all the same")
 	case l.Master != "" && l.Master != n.Bridge:
 		b.refuse(name, "is a port of "+l.Master+" already", fmt.Sprintf("use that bridge (bridge: %s), or take it out first: ip link set %s nomaster", l.Master, name))
 	case b.childOf(name, model.Macvlan, model.Macvtap, model.IPvlan) != "":
@@ -280,6 +290,18 @@ func (b *builder) findUplink(n spec.Network) string {
 		return name
 	}
 	return ""
+}
+
+// uplinkName is the uplink's name, by the file or by the default route.
+func (b *builder) uplinkName(n spec.Network) string {
+	if n.Uplink != "" && n.Uplink != spec.Auto {
+		return n.Uplink
+	}
+	name := b.autoUplink(n.Bridge)
+	if name == "" {
+		b.refuse("network "+n.Name, "no uplink: this host has no default route to tell it by", "name it in the file (uplink: eth0) or with --uplink")
+	}
+	return name
 }
 
 // autoUplink is the device of the default route; once that is the bridge itself, the

@@ -105,8 +105,10 @@ func (b *builder) network(e entry) {
 		return
 	}
 	switch n.Mode {
-	case Bridged:
+	case Bridged, AutoMode:
 		b.bridged(n, e)
+	case Routed:
+		b.routed(n, e)
 	case NAT:
 		b.nat(n, e)
 	case Isolated:
@@ -119,18 +121,40 @@ func (b *builder) network(e entry) {
 		b.onlyNAT(n, e)
 	}
 	for _, r := range n.ranges {
-		b.subnets = append(b.subnets, subnetUse{r, "network " + e.name, n.Mode == Bridged})
+		b.subnets = append(b.subnets, subnetUse{r, "network " + e.name, n.OnLAN()})
+	}
+}
+
+// uplink reads a network's way to the LAN. One that is plugged in is that network's alone.
+func (b *builder) uplink(n *network, e entry, plugged bool) {
+	n.Uplink = Auto
+	uplink, given := e.fields.get("uplink")
+	at := e.at
+	if given && !uplink.bad {
+		n.Uplink, at = uplink.text, uplink.at
+	}
+	if plugged && (!given || !uplink.bad) {
+		b.links = append(b.links, claim{at, n.Uplink, "the uplink of network " + e.name, "link"})
+	}
+}
+
+// routed reads a network that the host routes for. Its machines have the LAN's own
+// addresses, or a subnet of theirs in which the host has one, too.
+func (b *builder) routed(n *network, e entry) {
+	b.uplink(n, e, false)
+	n.Host.Mode = HostNone
+	host, given := e.fields.get("host")
+	if _, own := e.fields.get("subnet"); own || given && !host.bad && !host.isWord {
+		b.ownSubnet(n, e)
+		return
+	}
+	if given && !host.bad && host.text != HostNone {
+		b.errorf(host.at, CodeConflict, "leave it out: the host keeps its addresses on the uplink; or give subnet:, and it has one of those", "host: %s takes the uplink's addresses, which a routed network leaves where they are", host.text)
 	}
 }
 
 func (b *builder) bridged(n *network, e entry) {
-	n.Uplink = Auto
-	if uplink, given := e.fields.get("uplink"); given && !uplink.bad {
-		n.Uplink = uplink.text
-		b.links = append(b.links, claim{uplink.at, uplink.text, "the uplink of network " + e.name, "link"})
-	} else if !given {
-		b.links = append(b.links, claim{e.at, Auto, "the uplink of network " + e.name, "link"})
-	}
+	b.uplink(n, e, true)
 	if subnet, given := e.fields.get("subnet"); given {
 		b.errorf(subnet.at, CodeConflict, "leave it out; give the host's addresses with host: where they are not the uplink's", "a bridged network has the LAN's own subnet")
 	}
@@ -158,6 +182,11 @@ func (b *builder) hostOnly(n *network, e entry) {
 	if uplink, given := e.fields.get("uplink"); given {
 		b.errorf(uplink.at, CodeConflict, "leave it out, or write mode: bridged", "a host-only network has no uplink")
 	}
+	b.ownSubnet(n, e)
+}
+
+// ownSubnet reads the addresses of a network that are not the LAN's: the host has one.
+func (b *builder) ownSubnet(n *network, e entry) {
 	subnet, hasSubnet := e.fields.get("subnet")
 	host, hasHost := e.fields.get("host")
 	if hasSubnet && !subnet.bad {
@@ -176,7 +205,7 @@ func (b *builder) hostOnly(n *network, e entry) {
 	case host.isWord && host.text == HostNone:
 		b.errorf(host.at, CodeConflict, "give the host an address, or write mode: isolated", "a network that not even the host is on is an isolated one")
 	case host.isWord:
-		b.errorf(host.at, CodeConflict, "give subnet:, or a list of addresses", "host: %s takes the uplink's addresses, and a host-only network has no uplink", host.text)
+		b.errorf(host.at, CodeConflict, "give subnet:, or a list of addresses", "host: %s takes the uplink's addresses, and a %s network has its own", host.text, n.Mode)
 	default:
 		b.hostList(n, host.prefixes)
 		if hasSubnet && !subnet.bad {

@@ -24,6 +24,8 @@ const (
 	HostOnly = "host-only"
 	NAT      = "nat"
 	Isolated = "isolated"
+	Routed   = "routed"
+	AutoMode = "auto" // bridged, or routed where that cannot be
 )
 
 // Network is one Ethernet of the host's: a bridge, with an uplink or without.
@@ -34,7 +36,8 @@ type Network struct {
 	// Bridge is the link's name; where the file gives none, br0, br1 ... in the
 	// order of the file, whichever is free in it.
 	Bridge string
-	// Uplink is [Auto] or a link's name; "" for a mode without one.
+	// Uplink is [Auto] or a link's name; "" for host-only. It is plugged into the bridge of
+	// a bridged network, and routed by for a routed one.
 	Uplink string
 	Host   HostAddressing
 	// Subnet is masked, and invalid where the file gives none.
@@ -60,6 +63,11 @@ type Hidden struct {
 	// no names are served.
 	DNS   []netip.Addr
 	NoDNS bool
+}
+
+// OnLAN tells whether the machines of a network have addresses of the uplink's LAN.
+func (n Network) OnLAN() bool {
+	return n.Mode == Bridged || n.Mode == AutoMode || n.Mode == Routed && !n.Subnet.IsValid() && n.Host.Mode != HostList
 }
 
 // Auto as an uplink means the device of the default route.

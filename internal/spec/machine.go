@@ -202,14 +202,14 @@ func (b *builder) addresses(n *NIC, e entry, on *network) {
 	switch {
 	case given && v.bad:
 	case !given:
-		n.DHCP = usable && on.Mode != HostOnly
+		n.DHCP = usable && (on.OnLAN() || on.Mode == NAT)
 	case v.isWord && v.text == "dhcp":
 		n.DHCP = true
 		if !onNetwork {
 			b.errorf(v.at, CodeConflict, "give an address on either side (address: [198.18.8.2/30], host: [198.18.8.1/30]), or a network:", "nobody answers DHCP on a plain tap")
 		} else if usable && on.Mode == NAT && on.NAT.NoDHCP {
 			b.errorf(v.at, CodeConflict, "leave it out: an address is chosen", "network %s has dhcp: none", on.Name)
-		} else if usable && (on.Mode == HostOnly || on.Mode == Isolated) {
+		} else if usable && on.Mode != NAT && !on.OnLAN() {
 			b.errorf(v.at, CodeConflict, "give it an address: address: [...]", "nobody answers DHCP on the %s network %s", on.Mode, on.Name)
 		}
 	case !v.isWord:
@@ -225,7 +225,7 @@ func (b *builder) nicAddresses(n *NIC, e entry, on *network, list []placed) {
 	segment, bridged := "the tap "+n.Tap, false
 	key := "tap " + n.Tap
 	if on != nil {
-		segment, key, bridged = "network "+on.Name, on.Name, on.Mode == Bridged
+		segment, key, bridged = "network "+on.Name, on.Name, on.OnLAN()
 		switch {
 		case !on.usable || bridged:
 		case on.Mode == NAT:

@@ -99,8 +99,9 @@ func Check(want, got model.Snapshot, objects Objects) []Mismatch {
 		c.link(w, g, name)
 	}
 	for _, path := range objects.Settings {
-		if w, ok := want.Here().Settings[path]; ok {
-			c.compare(path, "value", w, got.Here().Settings[path])
+		if w, ok := want.Here().Setting(path); ok {
+			g, _ := got.Here().Setting(path)
+			c.compare(path, "value", w, g)
 		}
 	}
 	if !want.Here().SecurityUnseen && !got.Here().SecurityUnseen {
