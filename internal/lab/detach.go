@@ -38,7 +38,7 @@ func StartDetached(ctx context.Context, o Options) error {
 		Path: "/proc/self/exe",
 		Args: internalArgs("up", "--foreground", "--name", o.Name, "--lease-time", o.LeaseTime.String(),
 			"--ra-interval", o.AdvertInterval.String(), "--ra-lifetime", o.AdvertLifetime.String(), "--host-ra="+strconv.FormatBool(o.HostAcceptsRA),
-			"--unplugged="+strconv.FormatBool(o.Unplugged), "--status-fd", strconv.Itoa(statusFD)),
+			"--unplugged="+strconv.FormatBool(o.Unplugged), "--access-point="+strconv.FormatBool(o.AccessPoint), "--status-fd", strconv.Itoa(statusFD)),
 		Dir:         "/",
 		ExtraFiles:  []*os.File{w},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},

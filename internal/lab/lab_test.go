@@ -43,6 +43,7 @@ func keeperMain(args []string) int {
 	fs.DurationVar(&o.AdvertLifetime, "ra-lifetime", 0, "")
 	fs.BoolVar(&o.HostAcceptsRA, "host-ra", false, "")
 	fs.BoolVar(&o.Unplugged, "unplugged", false, "")
+	fs.BoolVar(&o.AccessPoint, "access-point", false, "")
 	fd := fs.Int("status-fd", 0, "")
 	_ = fs.Parse(args)
 	l, err := Start(context.Background(), o)

@@ -30,6 +30,8 @@ type Service struct {
 	// Troubles are what it cannot do just now, each a sentence: the leases' disk is full.
 	Troubles []string `json:"troubles,omitempty"`
 	Leases   []Lease  `json:"leases,omitempty"`
+	// Learned are the addresses that a relay routes.
+	Learned []LearnedAddress `json:"learned,omitempty"`
 }
 
 // The states of a service.
@@ -96,6 +98,12 @@ type RAPrefix struct {
 // they take are routed to them, and answered for on the LAN.
 type RelayConfig struct {
 	Uplink string `json:"uplink"`
+}
+
+// LearnedAddress is an address that a relay has learned, and routes to a machine.
+type LearnedAddress struct {
+	Address netip.Addr `json:"address"`
+	MAC     MAC        `json:"mac,omitempty"`
 }
 
 // DNSConfig answers for the network's own names, and forwards everything else.
@@ -177,7 +185,7 @@ func (s Service) Same(o Service) bool { return reflect.DeepEqual(s.Wish(), o.Wis
 // empty, so that what went through JSON is equal.
 func (s Service) Wish() Service {
 	s = deepCopy(reflect.ValueOf(s)).Interface().(Service)
-	s.State, s.PID, s.Restarts, s.Troubles, s.Leases = "", 0, 0, nil, nil
+	s.State, s.PID, s.Restarts, s.Troubles, s.Leases, s.Learned = "", 0, 0, nil, nil, nil
 	if d := s.DHCP4; d != nil {
 		slices.SortFunc(d.Static, func(a, b StaticLease) int { return cmp.Or(NaturalCompare(a.Name, b.Name), cmp.Compare(a.MAC, b.MAC)) })
 		d.DNS, d.Static = orNil(d.DNS), orNil(d.Static)

@@ -70,7 +70,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 		}
 	}
 	b.unroute(w)
-	b.restoreNeeds()
+	b.restoreNeeds(w)
 	b.runServices(w)
 	b.runMachines(w.machines)
 	b.manageAgain()

@@ -66,7 +66,8 @@ func (b *builder) forwardLinks(w *wanted) {
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(b.own.Settings)) {
-		if _, wanted := want[path]; wanted || with[path] || !isForwarding(path) {
+		_, routed := b.own.before(path) // restoreNeeds sees to it
+		if _, wanted := want[path]; wanted || routed || with[path] || !isForwarding(path) {
 			continue
 		}
 		was := b.own.Settings[path]

@@ -39,9 +39,17 @@ func (o *Owned) before(path string) (was string, needed bool) {
 }
 
 // restoreNeeds writes back what no network needs any more.
-func (b *builder) restoreNeeds() {
+func (b *builder) restoreNeeds(w *wanted) {
+	natted := map[string]string{}
+	if w.forwards() {
+		natted = b.forwardSettings(w)
+	}
 	for _, n := range slices.Clone(b.own.Needs) {
 		if b.needed[n.Path] {
+			continue
+		}
+		if _, still := natted[n.Path]; still { // a network of mode: nat needs it, and it goes with that
+			b.own.Needs = slices.DeleteFunc(b.own.Needs, func(o Need) bool { return o.Path == n.Path })
 			continue
 		}
 		link := settingLink(n.Path)
@@ -71,7 +79,9 @@ func (b *builder) forward6(link string) {
 	if _, single := b.here().Setting("ipv6/conf/all/force_forwarding"); !single {
 		b.forwardAll6()
 	}
-	b.hearAsRouter(link)
+	if !b.own.ownsLink(link) { // ours hears what we send there ourselves
+		b.hearAsRouter(link)
+	}
 	b.need(conf+"/forwarding", "1", fmt.Sprintf("Let %s be a router's interface for IPv6", link),
 		"Only so does the kernel answer there for addresses that are behind it.")
 	b.need(conf+"/force_forwarding", "1", fmt.Sprintf("Route IPv6 packets that come in by %s", link),

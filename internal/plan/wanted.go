@@ -281,7 +281,7 @@ func (b *builder) findUplink(n spec.Network) string {
 	case l.Kind == model.Wireless:
 		b.refuse(name, "is wireless: the access point drops frames from any MAC address but its own client's", "use mode: routed, or auto, instead of bridged")
 	case b.opt.Filtered[name] && l.Master != n.Bridge:
-		b.refuse(name, "its LAN drops frames from any MAC address but its own (an access point does, a cloud, a switch with port security): asked by its own, the gateway answers, and by another it never does", "use mode: routed, or auto; or --ignore-mac-filter to bridge all the same")
+		b.refuse(name, "is on a LAN that drops frames from any MAC address but its own, as access points and clouds do: the gateway answers that one, and no other", "use mode: routed, or auto; or --ignore-mac-filter to bridge all the same")
 	case l.Master != "" && l.Master != n.Bridge:
 		b.refuse(name, "is a port of "+l.Master+" already", fmt.Sprintf("use that bridge (bridge: %s), or take it out first: ip link set %s nomaster", l.Master, name))
 	case b.childOf(name, model.Macvlan, model.Macvtap, model.IPvlan) != "":

@@ -10,6 +10,7 @@ import (
 	"drawbridge/internal/service/dhcp4"
 	"drawbridge/internal/service/dns"
 	"drawbridge/internal/service/ra"
+	"drawbridge/internal/service/relay"
 )
 
 // config is the config.json of a folder.
@@ -34,6 +35,9 @@ type call struct {
 	// in the order of the parts, from descriptor [socketsFD] on.
 	Service *model.Service `json:"service,omitempty"`
 	Sockets []int          `json:"sockets,omitempty"`
+	// Facts are what a relay must know, and Learned what it has known before its start.
+	Facts   *relay.Facts           `json:"facts,omitempty"`
+	Learned []model.LearnedAddress `json:"learned,omitempty"`
 }
 
 const (
@@ -41,6 +45,7 @@ const (
 	callStatus    = "status"
 	callStop      = "stop"
 	callUpstreams = "upstreams"
+	callRelay     = "relay" // here are facts; what is learned?
 )
 
 // reply is the answer.

@@ -21,6 +21,7 @@ import (
 	"drawbridge/internal/service/dhcp4"
 	"drawbridge/internal/service/dns"
 	"drawbridge/internal/service/ra"
+	"drawbridge/internal/service/relay"
 )
 
 // maxMemory of a server, after which its garbage is collected the harder.
@@ -41,7 +42,7 @@ func RunServer() error {
 	defer conn.Close()
 	in := bufio.NewReader(conn)
 	first, err := readCall(in)
-	if err != nil || first.Do != callServe || first.Service == nil || len(first.Sockets) != 3 {
+	if err != nil || first.Do != callServe || first.Service == nil || len(first.Sockets) != parts {
 		return fmt.Errorf("the supervisor's first word: %w", errors.Join(err, model.ErrInvalid))
 	}
 	w := &worker{service: *first.Service, log: log.New(os.Stderr, "", 0)}
@@ -76,6 +77,7 @@ type worker struct {
 	dhcp    *dhcp4.Server
 	ra      *ra.Sender
 	dns     *dns.Server
+	relay   *relay.Relay
 
 	stop   context.CancelFunc
 	parts  sync.WaitGroup
@@ -118,6 +120,9 @@ func (w *worker) begin(first call) error {
 	ctx, w.stop = context.WithCancel(context.Background())
 	w.failed = make(chan error, len(files))
 	w.make(k, leases)
+	if c := w.service.Relay; c != nil && first.Facts != nil {
+		w.relay = relay.New(w.service.Link, *c, *first.Facts, first.Learned, w.log.Printf)
+	}
 	if w.dns != nil {
 		w.dns.SetUpstreams(first.Upstreams)
 	}
@@ -125,6 +130,7 @@ func (w *worker) begin(first call) error {
 		func(ctx context.Context, f []*os.File) error { return w.dhcp.Run(ctx, f) },
 		func(ctx context.Context, f []*os.File) error { return w.ra.Run(ctx, f) },
 		func(ctx context.Context, f []*os.File) error { return w.dns.Run(ctx, f) },
+		func(ctx context.Context, f []*os.File) error { return w.relay.Run(ctx, f) },
 	} {
 		if len(files[i]) == 0 {
 			continue
@@ -208,6 +214,11 @@ func (w *worker) obey(conn net.Conn, in *bufio.Reader) error {
 			switch c.Do {
 			case callStatus:
 				r.Service = w.status()
+			case callRelay:
+				if w.relay != nil && c.Facts != nil {
+					w.relay.SetFacts(*c.Facts)
+					r.Service = &model.Service{Network: w.service.Network, Learned: w.relay.Learned()}
+				}
 			case callUpstreams:
 				if w.dns != nil {
 					w.dns.SetUpstreams(c.Upstreams)
@@ -255,6 +266,10 @@ func (w *worker) status() *model.Service {
 	}
 	if w.dns != nil {
 		troubled(w.dns.Trouble())
+	}
+	if w.relay != nil {
+		s.Learned = w.relay.Learned()
+		s.Troubles = append(s.Troubles, w.relay.Troubles()...)
 	}
 	return s
 }

@@ -15,12 +15,16 @@ import (
 	"drawbridge/internal/service/dhcp4"
 	"drawbridge/internal/service/dns"
 	"drawbridge/internal/service/ra"
+	"drawbridge/internal/service/relay"
 )
 
+// parts is how many a service may have.
+const parts = 4
+
 // openSockets opens what the parts of a service need, in the order of the parts: DHCP, RA,
-// DNS. How many each has is counted, 0 for a part that is not served.
+// DNS, relay. How many each has is counted, 0 for a part that is not served.
 func openSockets(k *kernel.Kernel, s model.Service) (files []*os.File, counts []int, err error) {
-	parts := []func() ([]*os.File, error){
+	openers := []func() ([]*os.File, error){
 		func() ([]*os.File, error) {
 			if s.DHCP4 == nil {
 				return nil, nil
@@ -39,8 +43,14 @@ func openSockets(k *kernel.Kernel, s model.Service) (files []*os.File, counts []
 			}
 			return dns.Open(*s.DNS)
 		},
+		func() ([]*os.File, error) {
+			if s.Relay == nil {
+				return nil, nil
+			}
+			return relay.Open(s.Link, *s.Relay)
+		},
 	}
-	for _, open := range parts {
+	for _, open := range openers {
 		some, err := open()
 		if err != nil {
 			closeAll(files)

@@ -73,7 +73,9 @@ func RunSupervisor(dir string) error {
 	if err != nil {
 		return err
 	}
+	routed := s.keepRouted()
 	s.live()
+	<-routed
 	_ = s.listen.Close()
 	close(s.finished)
 	s.calls.Wait()
@@ -124,7 +126,14 @@ func (s *supervisor) startServer() error {
 	if err != nil {
 		return err
 	}
-	if _, err := srv.ask(call{Do: callServe, Service: &service, Sockets: counts, Upstreams: upstreams}, startTime/2); err != nil {
+	first := call{Do: callServe, Service: &service, Sockets: counts, Upstreams: upstreams}
+	if service.Relay != nil {
+		if first.Facts, first.Learned, err = s.relayFacts(); err != nil {
+			srv.kill()
+			return err
+		}
+	}
+	if _, err := srv.ask(first, startTime/2); err != nil {
 		srv.kill()
 		return fmt.Errorf("the server: %w", errors.Join(err, srv.early()))
 	}
@@ -312,5 +321,6 @@ func (s *supervisor) status() *model.Service {
 	}
 	out.State, out.PID = model.ServiceRunning, srv.cmd.Process.Pid
 	out.Troubles, out.Leases = append(out.Troubles, r.Service.Troubles...), r.Service.Leases
+	out.Learned = r.Service.Learned
 	return &out
 }

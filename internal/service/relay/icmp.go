@@ -1,0 +1,161 @@
+package relay
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Types of neighbour discovery, RFC 4861.
+const (
+	routerSolicitation    = 133
+	routerAdvertisement   = 134
+	neighbourSolicitation = 135
+	neighbourAdvertisment = 136
+)
+
+// advert is a router's last word, ready for the machines.
+type advert struct {
+	body []byte
+	till time.Time
+}
+
+const (
+	advertAge  = 30 * time.Minute // of one that was heard and not taken back
+	maxRouters = 8
+)
+
+// discovery reads a message of neighbour discovery: it comes with a hop limit of 255, or
+// through a router that should not have passed it on.
+func discovery(b []byte) (source netip.Addr, body []byte, ok bool) {
+	if len(b) < ip6Len+4 || b[0]>>4 != 6 || b[6] != icmp6 || b[7] != 255 {
+		return source, nil, false
+	}
+	size := int(binary.BigEndian.Uint16(b[4:]))
+	if size < 4 || ip6Len+size > len(b) {
+		return source, nil, false
+	}
+	return netip.AddrFrom16([16]byte(b[8:24])), b[ip6Len : ip6Len+size], true
+}
+
+func (r *Relay) icmpFromMachine(from mac, b []byte) {
+	source, body, ok := discovery(b)
+	if !ok {
+		return
+	}
+	switch body[0] {
+	case routerSolicitation:
+		r.answerSolicitation()
+	case neighbourSolicitation:
+		if len(body) >= 24 {
+			r.machineSolicits(from, source, netip.AddrFrom16([16]byte(body[8:24])))
+		}
+	case neighbourAdvertisment:
+		if len(body) >= 24 {
+			r.learn(netip.AddrFrom16([16]byte(body[8:24])), from, false)
+		}
+	}
+}
+
+// machineSolicits: one who asks from :: is about to take the address (RFC 4862, 5.4.2), and
+// one who asks from an address wants to talk. Whoever is not behind the link is at it.
+func (r *Relay) machineSolicits(from mac, source, target netip.Addr) {
+	if source.IsUnspecified() {
+		r.wants(target)
+		if !r.facts.taken(target) {
+			r.learn(target, from, false)
+		}
+		return
+	}
+	r.learn(source, from, false)
+	if r.facts.onLAN(target) && !r.isBehind(target) {
+		r.answerFor(target, from, source, true)
+	}
+}
+
+func (r *Relay) icmpFromLAN(from mac, b []byte) {
+	source, body, ok := discovery(b)
+	if !ok || from == r.up {
+		return
+	}
+	switch body[0] {
+	case routerAdvertisement:
+		r.advertised(source, body)
+	case neighbourAdvertisment:
+		if len(body) >= 24 {
+			r.onLANToo(netip.AddrFrom16([16]byte(body[8:24])), from)
+		}
+	}
+}
+
+// advertised takes a router's word to the machines.
+func (r *Relay) advertised(router netip.Addr, body []byte) {
+	changed, ok := behind(body, r.link)
+	if !ok || !router.IsLinkLocalUnicast() || r.routers[router].body == nil && len(r.routers) >= maxRouters {
+		return
+	}
+	r.routers[router] = advert{changed, time.Now().Add(advertAge)}
+	r.advertise(changed)
+}
+
+func (r *Relay) advertise(body []byte) {
+	if r.facts.LinkLocal.IsValid() {
+		r.near.write(icmp(groupMAC(allNodes), r.link, r.facts.LinkLocal, allNodes, slices.Clone(body)))
+	}
+}
+
+// answerSolicitation tells a machine what routers last said, and asks them where none has.
+func (r *Relay) answerSolicitation() {
+	now := time.Now()
+	for router, a := range r.routers {
+		if now.After(a.till) {
+			delete(r.routers, router)
+			continue
+		}
+		r.advertise(a.body)
+	}
+	if len(r.routers) == 0 && now.Sub(r.soliciting) > time.Second {
+		r.solicitRouters(now)
+	}
+}
+
+func (r *Relay) solicitRouters(now time.Time) {
+	r.soliciting = now
+	if source := r.facts.UplinkLocal; source.IsValid() {
+		r.far.write(icmp(groupMAC(allRouters), r.up, source, allRouters, append([]byte{routerSolicitation, 0, 0, 0, 0, 0, 0, 0, 1, 1}, r.up[:]...)))
+	}
+}
+
+// The options of an advertisement that are changed on the way.
+const (
+	optionSource = 1
+	optionPrefix = 3
+	flagOnLink   = 0x80
+)
+
+// behind is a router advertisement as it is behind the host: the router is the host, and
+// the LAN's prefix is not on the link, so that machines send what is for the LAN's other
+// hosts to the router, and need not ask for each. They make addresses of it all the same.
+// false: it is malformed.
+func behind(body []byte, at mac) ([]byte, bool) {
+	const head = 16
+	if len(body) < head {
+		return nil, false
+	}
+	out := slices.Clone(body)
+	for o := out[head:]; len(o) > 0; {
+		if len(o) < 8 || o[1] == 0 || int(o[1])*8 > len(o) {
+			return nil, false
+		}
+		size := int(o[1]) * 8
+		switch {
+		case o[0] == optionSource:
+			copy(o[2:8], at[:])
+		case o[0] == optionPrefix && size >= 32:
+			o[3] &^= flagOnLink
+		}
+		o = o[size:]
+	}
+	return out, true
+}
