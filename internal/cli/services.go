@@ -55,6 +55,8 @@ type serviceStatus struct {
 	Restarts int           `json:"restarts,omitempty"`
 	Troubles []string      `json:"troubles,omitempty"`
 	Leases   []leasedState `json:"leases"`
+	// Learned are the addresses that a relay routes to machines.
+	Learned []model.LearnedAddress `json:"learned,omitempty"`
 	// Log is the file with what its servers said.
 	Log string `json:"log"`
 
@@ -72,7 +74,7 @@ type leasedState struct {
 func (st *status) addServices(snap model.Snapshot, dir string) {
 	for _, s := range snap.Services {
 		out := serviceStatus{Network: s.Network, Link: s.Link, State: s.State, PID: s.PID, Restarts: s.Restarts, Troubles: s.Troubles,
-			Leases: []leasedState{}, Serves: strings.Split(strings.ToLower(s.Parts()), ", "), words: s.Parts(), Log: filepath.Join(dir, s.Network, child.LogFile)}
+			Learned: s.Learned, Leases: []leasedState{}, Serves: strings.Split(strings.ToLower(s.Parts()), ", "), words: s.Parts(), Log: filepath.Join(dir, s.Network, child.LogFile)}
 		if s.DNS != nil {
 			out.Zone = s.DNS.Zone
 		}

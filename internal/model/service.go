@@ -169,7 +169,7 @@ func (s Service) Parts() string {
 		out = append(out, "DNS")
 	}
 	if s.Relay != nil {
-		out = append(out, "relayed DHCP and RA, learned addresses")
+		out = append(out, "relay")
 	}
 	return strings.Join(out, ", ")
 }

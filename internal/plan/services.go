@@ -34,7 +34,7 @@ func (b *builder) runServices(w *wanted) {
 		want = want.Wish()
 		switch now := b.now.Service(want.Network); {
 		case now == nil:
-			b.step(fmt.Sprintf("Serve %s on %s", want.Parts(), want.Link), serviceWhy(want), model.StartService{Service: want})
+			b.step(serviceTitle(want), serviceWhy(want), model.StartService{Service: want})
 		case !now.Same(want):
 			b.step("Change the servers of network "+want.Network, "The file wants them otherwise. Leases that were given stay.", model.ChangeService{Service: want})
 		}
@@ -46,6 +46,9 @@ func (w *wanted) service(network string) *model.Service {
 }
 
 func serviceWhy(s model.Service) string {
+	if r := s.Relay; r != nil {
+		return fmt.Sprintf("A process takes the machines' DHCP to the servers of the LAN by %s, as a relay agent with the host's address, and its router advertisements to the machines. What addresses they take it learns from DHCP, ARP and duplicate address detection: they are routed to %s, and %[1]s answers for them.", r.Uplink, s.Link)
+	}
 	why := fmt.Sprintf("A process of its own serves network %s, without any rights but to its sockets.", s.Network)
 	if d := s.DHCP4; d != nil {
 		why += fmt.Sprintf(" Whoever asks by DHCP gets an address from %s to %s", d.First, d.Last)
@@ -93,6 +96,9 @@ func (o *Owned) recordService(op model.Operation) {
 func serviceCommands(op model.Operation) []string {
 	switch op := op.(type) {
 	case model.StartService:
+		if op.Service.Relay != nil {
+			return relayWords(op.Service)
+		}
 		return []string{dnsmasq(op.Service)}
 	case model.StopService:
 		return []string{"kill $(cat " + dnsmasqPID(op.Network) + ")"}
@@ -172,4 +178,17 @@ func orHour(seconds uint32) uint32 {
 		return 3600
 	}
 	return seconds
+}
+
+func serviceTitle(s model.Service) string {
+	if s.Relay != nil {
+		return fmt.Sprintf("Make %s a part of the LAN by %s", s.Link, s.Relay.Uplink)
+	}
+	return fmt.Sprintf("Serve %s on %s", s.Parts(), s.Link)
+}
+
+// relayWords do most of it with other programs.
+func relayWords(s model.Service) []string {
+	return []string{fmt.Sprintf("dhcrelay -4 -id %s -iu %s SERVER", s.Link, s.Relay.Uplink), fmt.Sprintf("parprouted %s %s", s.Link, s.Relay.Uplink),
+		fmt.Sprintf("ndppd -c /etc/ndppd.conf  # proxy %s { rule PREFIX { iface %s } }", s.Relay.Uplink, s.Link)}
 }

@@ -86,18 +86,18 @@ type Relay struct {
 	Link, Uplink string
 	Log          func(format string, args ...any)
 
-	began       time.Time
-	near, far   *wire
-	mu          sync.Mutex
-	facts       Facts
-	link, up    mac
-	addresses   map[netip.Addr]*known
-	conflicts   map[netip.Addr]string
-	waiting     map[uint32]client // DHCP, by transaction
-	routers     map[netip.Addr]advert
-	asking      map[netip.Addr]time.Time // what a machine asks of the LAN, before it takes it
-	soliciting  time.Time
-	lastTrouble string
+	began      time.Time
+	near, far  *wire
+	mu         sync.Mutex
+	facts      Facts
+	link, up   mac
+	addresses  map[netip.Addr]*known
+	conflicts  map[netip.Addr]string
+	waiting    map[uint32]client // DHCP, by transaction
+	routers    map[netip.Addr]advert
+	asking     map[netip.Addr]time.Time // what a machine asks of the LAN, before it takes it
+	soliciting time.Time
+	announced  int // how often the LAN was told of what was known from the start
 }
 
 // New makes a relay that knows some addresses already: of those the LAN is not asked.
@@ -217,6 +217,14 @@ func (r *Relay) Run(ctx context.Context, sockets []*os.File) error {
 // look does what is due: probes of the LAN, questions to silent machines, and asking for a
 // router as long as none is known.
 func (r *Relay) look(now time.Time) {
+	if r.announced < 3 && now.Sub(r.began) > time.Duration(r.announced)*time.Second {
+		r.announced++
+		for a, k := range r.addresses {
+			if k.ready && r.facts.onLAN(a) && !r.facts.taken(a) {
+				r.announce(a)
+			}
+		}
+	}
 	for a, k := range r.addresses {
 		switch {
 		case now.Before(k.next):
