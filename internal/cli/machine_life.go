@@ -55,7 +55,7 @@ func (a *app) startMachines(ctx context.Context, names []string, file string) er
 	case interrupted:
 		return errors.New("an earlier change was interrupted\n  hint: drawbridge recover")
 	}
-	all, err := s.plan(ctx, want, looks{ignoreMACFilter: true})
+	all, err := s.plan(ctx, want, looks{unasked: true})
 	if err != nil {
 		return err
 	}

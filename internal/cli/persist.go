@@ -137,7 +137,7 @@ func (a *app) planFiles(ctx context.Context, s *session, o persistOptions) (writ
 	if len(want.Networks)+len(want.Machines)+len(want.Taps) == 0 {
 		return out, withCode(exitUsage, fmt.Errorf("%s: it wants nothing, and there is nothing to keep\n  hint: drawbridge persist remove takes away what was written before", o.file))
 	}
-	p, err := s.plan(ctx, want, looks{ignoreMACFilter: true})
+	p, err := s.plan(ctx, want, looks{unasked: true})
 	if err != nil {
 		return out, err
 	}

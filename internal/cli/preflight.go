@@ -25,6 +25,8 @@ type looks struct {
 	listen         time.Duration
 	// ignoreMACFilter: bridge also where the LAN takes frames of one MAC address only.
 	ignoreMACFilter bool
+	// unasked: nobody on the LAN is asked anything; what is routed stays so.
+	unasked bool
 }
 
 func (l *looks) flags(cmd *cobra.Command) {

@@ -274,7 +274,13 @@ func (s *session) plan(ctx context.Context, want spec.Desired, l looks) (plan.Pl
 		return plan.Plan{}, err
 	}
 	o := s.options(want)
-	if !l.ignoreMACFilter {
+	switch {
+	case l.unasked:
+		o.Unasked = map[string]bool{}
+		for _, uplink := range plan.FreshUplinks(now, want, owned, o) {
+			o.Unasked[uplink] = true
+		}
+	case !l.ignoreMACFilter:
 		s.askUplinks(ctx, now, want, owned, &o)
 	}
 	p, err := plan.Diff(now, want, owned, o)

@@ -51,7 +51,7 @@ func (a *app) waitForUplinks(ctx context.Context, want spec.Desired, limit time.
 // uplinkAddresses are those of the uplinks whose place moves; whether all have some. An
 // uplink that is in its bridge already has nothing to wait for.
 func (s *session) uplinkAddresses(ctx context.Context, want spec.Desired) (out []model.Address, ready bool) {
-	p, err := s.plan(ctx, want, looks{ignoreMACFilter: true})
+	p, err := s.plan(ctx, want, looks{unasked: true})
 	if err != nil {
 		return nil, false // no default route to tell the uplink by, for one
 	}

@@ -209,7 +209,7 @@ func (w *drifting) compare(ctx context.Context) (plan.Plan, []string, error) {
 	if interrupted, err := s.store.Interrupted(); err != nil || interrupted {
 		return plan.Plan{}, nil, errors.Join(err, apply.ErrLocked) // a guard is about to bring it back
 	}
-	p, err := s.plan(ctx, w.want)
+	p, err := s.plan(ctx, w.want, looks{unasked: true})
 	if err != nil || len(p.Steps) == 0 {
 		return p, nil, err
 	}
