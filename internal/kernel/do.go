@@ -84,18 +84,28 @@ func (k *Kernel) carryOut(ctx context.Context, op model.Operation) (made model.M
 		err = k.changeForwarding(ctx, op)
 	case model.OpenPassage, model.ClosePassage:
 		err = k.changePassage(ctx, op)
-	case model.WaitUp:
-		err = k.waitUp(ctx, o)
-	case model.RedirectIngress:
-		err = k.redirectIngress(o)
-	case model.EndRedirect:
-		err = k.endRedirect(o.From)
+	case model.WaitUp, model.RedirectIngress, model.EndRedirect:
+		err = k.cutOver(ctx, op)
 	case model.SetSetting:
 		err = k.setSetting(o)
 	default:
 		err = fmt.Errorf("%s: %w: not an operation of the host's kernel", op.Object(), model.ErrInvalid)
 	}
 	return made, err
+}
+
+// cutOver is for what lasts as long as a cutover does.
+func (k *Kernel) cutOver(ctx context.Context, op model.Operation) error {
+	switch o := op.(type) {
+	case model.WaitUp:
+		return k.waitUp(ctx, o)
+	case model.RedirectIngress:
+		return k.redirectIngress(o)
+	case model.EndRedirect:
+		return k.endRedirect(o.From)
+	default:
+		return model.ErrInvalid
+	}
 }
 
 // alterLink changes one thing about a link.

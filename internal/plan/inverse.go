@@ -12,22 +12,8 @@ import (
 func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 	ns := before.Here()
 	switch op := op.(type) {
-	case model.CreateBridge:
-		return model.Operations{model.DeleteLink{Name: op.Name, MAC: op.MAC, Kind: model.Bridged}}
-	case model.CreateTap:
-		return model.Operations{model.DeleteLink{Name: op.Name, MAC: op.MAC, Kind: model.TapKind}}
-	case model.CreateTaps:
-		undo := model.DeleteLinks{LinkGroup: op.LinkGroup, Kind: model.TapKind}
-		for _, t := range op.Taps {
-			undo.Links = append(undo.Links, model.LinkID{Name: t.Name, MAC: t.MAC})
-		}
-		return model.Operations{undo}
-	case model.CreateVeth:
-		return model.Operations{model.DeleteLink{Name: op.Name, MAC: op.MAC, Kind: model.Veth}}
-	case model.DeleteLink:
-		return recreate(ns, op.Name)
-	case model.DeleteLinks:
-		return recreateAll(ns, op)
+	case model.CreateBridge, model.CreateTap, model.CreateTaps, model.CreateVeth, model.DeleteLink, model.DeleteLinks:
+		return inverseForLink(op, ns)
 	case model.SetUp:
 		return inverseOfUp(op, ns)
 	case model.SetMaster:
@@ -70,7 +56,8 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		if l := ns.Link(op.Bridge); l != nil && l.Bridge != nil {
 			return model.Operations{op.Was(*l.Bridge)}
 		}
-	case model.JoinGroups, model.LeaveGroups, model.RedirectIngress, model.ResetOffloads, model.AllowOffloads, model.LeaveAlone, model.ManageAgain:
+	case model.JoinGroups, model.LeaveGroups, model.RedirectIngress, model.ResetOffloads, model.AllowOffloads, model.LeaveAlone, model.ManageAgain,
+		model.OpenPassage, model.ClosePassage:
 		return inverseUnseen(op, ns)
 	case model.SecurePorts, model.FreePorts, model.SetIsolated:
 		return inverseForPort(op, ns)
@@ -82,6 +69,29 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		return inverseForService(op, before)
 	default:
 		return inverseForMachine(op, before)
+	}
+	return nil
+}
+
+// inverseForLink is for what makes links and takes them away.
+func inverseForLink(op model.Operation, ns *model.Namespace) model.Operations {
+	switch op := op.(type) {
+	case model.CreateBridge:
+		return model.Operations{model.DeleteLink{Name: op.Name, MAC: op.MAC, Kind: model.Bridged}}
+	case model.CreateTap:
+		return model.Operations{model.DeleteLink{Name: op.Name, MAC: op.MAC, Kind: model.TapKind}}
+	case model.CreateTaps:
+		undo := model.DeleteLinks{LinkGroup: op.LinkGroup, Kind: model.TapKind}
+		for _, t := range op.Taps {
+			undo.Links = append(undo.Links, model.LinkID{Name: t.Name, MAC: t.MAC})
+		}
+		return model.Operations{undo}
+	case model.CreateVeth:
+		return model.Operations{model.DeleteLink{Name: op.Name, MAC: op.MAC, Kind: model.Veth}}
+	case model.DeleteLink:
+		return recreate(ns, op.Name)
+	case model.DeleteLinks:
+		return recreateAll(ns, op)
 	}
 	return nil
 }

@@ -240,6 +240,9 @@ func TestPassagesThroughOtherFirewalls(t *testing.T) {
 	if !p.Same(want) || !up.Passes("br1") || up.Passes("br0") {
 		t.Errorf("%+v", p)
 	}
+	if undo := up.Steps[at].Undo; len(undo) != 1 || undo[0].Op() != "close-passage" || undo[0].Object() != "private" {
+		t.Errorf("undone by %+v", undo)
+	}
 	if !strings.Contains(strings.Join(up.Notes, "\n"), `nft add rule inet filter forward iifname "br1" accept`) {
 		t.Errorf("%q", up.Notes)
 	}
@@ -257,7 +260,10 @@ func TestPassagesThroughOtherFirewalls(t *testing.T) {
 		t.Errorf("%v %q", err, titles(renewed))
 	}
 	down, _ := mustDiff(t, after, spec.Desired{}, up.Owned)
-	step(t, down, "Take network private out of the FORWARD of iptables-nft")
+	at = step(t, down, "Take network private out of the FORWARD of iptables-nft")
+	if undo := down.Steps[at].Undo; len(undo) != 1 || undo[0].Op() != "open-passage" {
+		t.Errorf("undone by %+v", undo)
+	}
 	if !down.Owned.Empty() {
 		t.Errorf("%+v", down.Owned)
 	}

@@ -190,16 +190,8 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 		}
 	case model.FreePorts:
 		o.dropSecured(op.Links)
-	case model.SetForwarding:
-		o.dropForwarding(op.Forwarding.Network)
-		o.Forwarding = append(o.Forwarding, op.Forwarding.Wish())
-	case model.DropForwarding:
-		o.dropForwarding(op.Network)
-	case model.OpenPassage:
-		o.dropPassage(op.Passage)
-		o.Passages = append(o.Passages, op.Passage)
-	case model.ClosePassage:
-		o.dropPassage(op.Passage)
+	case model.SetForwarding, model.DropForwarding, model.OpenPassage, model.ClosePassage:
+		o.recordForwarding(op)
 	case model.SetIsolated:
 		for _, link := range op.Links {
 			o.touch(link, before)
@@ -234,6 +226,22 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 		o.Machines = slices.DeleteFunc(o.Machines, func(m string) bool { return slices.Contains(op.Machines, m) })
 	default:
 		o.recordService(op)
+	}
+}
+
+// recordForwarding is for what lets packets pass.
+func (o *Owned) recordForwarding(op model.Operation) {
+	switch op := op.(type) {
+	case model.SetForwarding:
+		o.dropForwarding(op.Forwarding.Network)
+		o.Forwarding = append(o.Forwarding, op.Forwarding.Wish())
+	case model.DropForwarding:
+		o.dropForwarding(op.Network)
+	case model.OpenPassage:
+		o.dropPassage(op.Passage)
+		o.Passages = append(o.Passages, op.Passage)
+	case model.ClosePassage:
+		o.dropPassage(op.Passage)
 	}
 }
 
