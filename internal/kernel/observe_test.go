@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -104,6 +105,11 @@ func TestSettingsAgreeWithSysctl(t *testing.T) {
 	n.Inside(func() error {
 		for path, got := range ns.Settings {
 			want, err := os.ReadFile("/proc/sys/net/" + path)
+			// The defaults of the neighbour tables have files in the first namespace only
+			// (neigh_sysctl_register), and are told by netlink in all.
+			if errors.Is(err, fs.ErrNotExist) && strings.Contains(path, "/neigh/default/") {
+				continue
+			}
 			if err != nil {
 				return err
 			}
