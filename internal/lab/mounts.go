@@ -47,7 +47,7 @@ func mountAll() error {
 		{source: "proc", target: "/proc", fstype: "proc", flags: safe,
 			hint: "a container hides parts of its /proc, and the kernel then refuses a new one (mount_too_revealing): run it outside, or with --privileged"},
 		{source: "sysfs", target: "/sys", fstype: "sysfs", flags: safe},
-		{source: "tmpfs", target: "/run", fstype: "tmpfs", flags: unix.MS_NOSUID | unix.MS_NODEV, data: "mode=0755,size=64m"},
+		{source: "tmpfs", target: "/run", fstype: "tmpfs", flags: unix.MS_NOSUID | unix.MS_NODEV, data: "mode=0755"}, // half of the memory at most, as everywhere
 	}
 	for _, m := range steps {
 		if err := m.do(); err != nil {
