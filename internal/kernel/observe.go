@@ -32,6 +32,8 @@ type view struct {
 	asked *Kernel
 	// dwellings are the namespaces without a name in /run/netns, where they were looked for.
 	dwellings []dwelling
+	// ruleset: the firewall's rules are read as well.
+	ruleset bool
 }
 
 // Observe reads everything that the model knows of the namespace. It reads again when
@@ -50,6 +52,10 @@ func (k *Kernel) ObserveLinks(ctx context.Context) (model.Namespace, error) {
 // or a process in it. Names in all of them are as k's namespace sees them. unseen counts
 // the processes and the namespaces that may not be looked at.
 func ObserveAll(ctx context.Context, k *Kernel) (all []model.Namespace, unseen int, err error) {
+	return observeAll(ctx, k, view{asked: k})
+}
+
+func observeAll(ctx context.Context, k *Kernel, v view) (all []model.Namespace, unseen int, err error) {
 	named, err := ListNamespaces()
 	if err != nil {
 		return nil, 0, err
@@ -60,7 +66,6 @@ func ObserveAll(ctx context.Context, k *Kernel) (all []model.Namespace, unseen i
 			known[inode] = true
 		}
 	}
-	v := view{asked: k}
 	v.dwellings, unseen = findDwellings(known)
 	here, err := k.observe(ctx, v)
 	if err != nil {
@@ -162,6 +167,7 @@ type reading struct {
 	secured    []model.PortSecurity
 	forwarding []model.Forwarding
 	unseen     bool // neither could be read
+	ruleset    *model.Ruleset
 	// complete: every index that is named belongs to a link that was read.
 	complete bool
 }
@@ -239,7 +245,9 @@ func (r *reading) readBeside(ctx context.Context) (err error) {
 	if r.secured, r.unseen, err = k.security(ctx); err != nil || r.unseen {
 		return err
 	}
-	r.forwarding, err = k.forwarding(ctx)
+	if r.forwarding, err = k.forwarding(ctx); err == nil && r.view.ruleset {
+		r.ruleset, err = k.ruleset(ctx)
+	}
 	return err
 }
 
@@ -256,7 +264,7 @@ func (r *reading) name(index int) string {
 }
 
 func (r *reading) namespace() model.Namespace {
-	n := model.Namespace{Name: r.view.self, Rules: r.rules, Settings: r.settings, Secured: r.secured, Forwarding: r.forwarding, SecurityUnseen: r.unseen}
+	n := model.Namespace{Name: r.view.self, Rules: r.rules, Settings: r.settings, Secured: r.secured, Forwarding: r.forwarding, SecurityUnseen: r.unseen, Ruleset: r.ruleset}
 	r.complete = true
 	n.Links = make([]model.Link, 0, len(r.links))
 	for i := range r.links {
@@ -319,6 +327,9 @@ func (r *reading) link(l *rawLink) model.Link {
 	}
 	if out.Port != nil {
 		out.Port.VLANs = r.vlans[l.Index]
+	}
+	if out.Bridge != nil && r.view.ruleset {
+		out.Bridge.VLANs = r.vlans[l.Index]
 	}
 	if out.Tap != nil {
 		out.Tap.Holders = r.holders[l.Name]

@@ -118,6 +118,8 @@ type Bridge struct {
 	VLANFiltering bool   `json:"vlan_filtering,omitempty"`
 	McastSnooping bool   `json:"mcast_snooping,omitempty"`
 	McastQuerier  bool   `json:"mcast_querier,omitempty"`
+	// VLANs of the bridge's own interface. Read only where the firewall is.
+	VLANs []PortVLAN `json:"vlans,omitempty"`
 }
 
 // BridgePort holds the settings of a link as a bridge's port (IFLA_BRPORT_*).

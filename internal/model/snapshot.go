@@ -73,6 +73,8 @@ type Namespace struct {
 	FDB        []FDBEntry  `json:"fdb,omitempty"`
 	// SourceNAT are the firewall's rules by which what is routed takes the stack's own address.
 	SourceNAT []SourceNAT `json:"source_nat,omitempty"`
+	// Ruleset is what its nf_tables hold; nil where nobody asked for it.
+	Ruleset *Ruleset `json:"ruleset,omitempty"`
 	// Settings are the sysctls below /proc/sys/net that matter here, by path:
 	// "ipv4/ip_forward", "ipv4/conf/eth0/rp_filter". Values as the kernel prints them.
 	Settings map[string]string `json:"settings,omitempty"`

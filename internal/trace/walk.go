@@ -1,0 +1,619 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"drawbridge/internal/model"
+)
+
+// Compute traces a packet, and its answer. The error of a query that makes no sense wraps
+// [ErrQuery] and has a hint.
+func Compute(s *model.Snapshot, q Query, r Router) (*Trace, error) {
+	w := newWorld(s, r)
+	from, to, err := w.resolve(q)
+	if err != nil {
+		return nil, err
+	}
+	const small = 84 // an echo request as ping(8) sends it
+	size := q.Size
+	if size == 0 {
+		size = small
+	}
+	t := w.walk(from, to, q, size)
+	if q.Size == 0 && t.Result != Dies {
+		// What is small arrives. What is as large as the first link lets through?
+		if mtu := w.firstMTU(t); mtu > small {
+			if large := w.walk(from, to, q, mtu); large.Result == Dies {
+				large.Summary = fmt.Sprintf("A small packet arrives, and one of %d bytes does not: %s", mtu, lowerFirst(large.Summary))
+				return large, nil
+			}
+		}
+	}
+	return t, nil
+}
+
+// firstMTU is the MTU of the interface that the packet leaves its stack by.
+func (w *world) firstMTU(t *Trace) int {
+	for _, h := range t.Hops {
+		if n := w.nics[h.Interface]; n != nil {
+			return n.MTU
+		}
+	}
+	return 0
+}
+
+// packet is what goes its way, with the frame that it is in.
+type packet struct {
+	src, dst       netip.Addr
+	protocol       string
+	port           uint16
+	size           int
+	answer         bool
+	snat, dnat     bool
+	srcMAC, dstMAC model.MAC
+	vlan           uint16
+}
+
+// l4 is the protocol by the name that nft(8) has for it.
+func (p *packet) l4() string {
+	if p.protocol == "icmp" && p.dst.Is6() {
+		return "ipv6-icmp"
+	}
+	return p.protocol
+}
+
+func (p *packet) ctStatus() string {
+	switch {
+	case p.dnat:
+		return "dnat"
+	case p.snat:
+		return "snat"
+	}
+	return "confirmed"
+}
+
+// translation is what a stack's connection tracking remembers of the first packet.
+type translation struct {
+	stack          *stack
+	src, dst       netip.Addr // as it was
+	newSrc, newDst netip.Addr // as it went on
+}
+
+// walker goes one way, and then the other.
+type walker struct {
+	*world
+	t            *Trace
+	from, to     *end
+	answering    bool
+	dead         bool
+	delivered    *stack
+	arrived      packet // as it was delivered
+	by           *nic   // by which it left the picture, or came to an opaque stack
+	left         string // the segment on which it left the picture
+	translations []translation
+	legs         int
+	unread       map[string]bool
+}
+
+// most is how many stacks a packet passes before it is taken for lost in a loop.
+const most = 32
+
+func (w *world) walk(from, to *end, q Query, size int) *Trace {
+	protocol := q.Protocol
+	if protocol == "" {
+		protocol = "icmp"
+	}
+	k := &walker{world: w, from: from, to: to, unread: map[string]bool{}, t: &Trace{Protocol: protocol, Port: q.Port, Size: size}}
+	p := packet{src: from.address, dst: to.address, protocol: protocol, port: q.Port, size: size}
+	k.begin(from.stack, p)
+	k.t.From = Endpoint{Name: from.stack.name, Address: k.source(p), Stack: from.stack.id}
+	k.t.To = Endpoint{Name: to.stack.name, Address: to.address, Stack: to.stack.id}
+	if k.delivered != nil && !k.dead {
+		k.answer()
+	}
+	k.finish()
+	return k.t
+}
+
+// source is the address that the packet went out with.
+func (k *walker) source(p packet) netip.Addr {
+	for _, tr := range k.translations {
+		if tr.stack == k.from.stack {
+			return tr.src
+		}
+	}
+	if len(k.translations) > 0 {
+		return k.translations[0].src
+	}
+	if k.delivered != nil || !p.src.IsValid() {
+		if k.arrived.src.IsValid() {
+			return k.arrived.src
+		}
+	}
+	return p.src
+}
+
+func (k *walker) begin(st *stack, p packet) {
+	switch {
+	case st.outside != "":
+		k.fromLAN(st, p)
+	case st.ns == nil:
+		k.fromOpaque(st, p)
+	default:
+		k.send(st, p)
+	}
+}
+
+// answer sends the answer of what was delivered back to whom it came from.
+func (k *walker) answer() {
+	p := k.arrived
+	st := k.delivered
+	k.answering, k.delivered = true, nil
+	back := packet{src: p.dst, dst: p.src, protocol: p.protocol, port: p.port, size: p.size, answer: true, snat: p.snat, dnat: p.dnat}
+	switch {
+	case st.outside != "" || st.ns == nil:
+		// Who is asked answers to whom it was asked by.
+		back.srcMAC, back.dstMAC = p.dstMAC, p.srcMAC
+		k.backFromUnseen(st, back)
+	default:
+		k.send(st, back)
+	}
+}
+
+// at is the place that decisions are noted at from now on.
+func (k *walker) at(h Hop) {
+	if k.dead {
+		return
+	}
+	if n := len(k.t.Hops); n > 0 {
+		l := &k.t.Hops[n-1]
+		if l.Stack == h.Stack && l.Interface == h.Interface && l.Segment == h.Segment && l.Answer == k.answering {
+			return
+		}
+	}
+	h.Number, h.Answer, h.Result = len(k.t.Hops)+1, k.answering, Pass
+	k.t.Hops = append(k.t.Hops, h)
+}
+
+func (k *walker) atStack(st *stack) {
+	if st.outside != "" {
+		k.at(Hop{Segment: st.outside, Name: st.name})
+		return
+	}
+	k.at(Hop{Stack: st.id, Name: st.name})
+}
+
+func (k *walker) atNIC(n *nic, in bool) { k.at(Hop{Interface: n.ID, Name: n.name(), In: in}) }
+
+func (k *walker) atSegment(id string) {
+	name := id
+	if s := k.index.Segment(id); s != nil {
+		name = segmentName(*s)
+	}
+	k.at(Hop{Segment: id, Name: name})
+}
+
+func segmentName(s model.Segment) string {
+	switch s.Kind {
+	case "bridge":
+		return "bridge " + s.Name
+	case "cable":
+		return "the cable"
+	}
+	return strings.TrimSpace("LAN " + s.Name)
+}
+
+// note notes a decision at the place where the packet is; one of which it dies ends the way.
+func (k *walker) note(d Decision) {
+	if k.dead || len(k.t.Hops) == 0 {
+		return
+	}
+	if d.Result == "" {
+		d.Result = Pass
+	}
+	h := &k.t.Hops[len(k.t.Hops)-1]
+	h.Decisions = append(h.Decisions, d)
+	if d.Result == Dies || d.Result == May && h.Result == Pass {
+		h.Result = d.Result
+	}
+	if d.Result == Dies {
+		k.dead = true
+	}
+}
+
+func (k *walker) pass(by Kind, format string, args ...any) {
+	k.note(Decision{By: by, Text: fmt.Sprintf(format, args...)})
+}
+
+func (k *walker) may(by Kind, format string, args ...any) {
+	k.note(Decision{By: by, Text: fmt.Sprintf(format, args...), Result: May})
+}
+
+func (k *walker) die(by Kind, mend, format string, args ...any) {
+	k.note(Decision{By: by, Text: fmt.Sprintf(format, args...), Result: Dies, Mend: mend})
+}
+
+// unknown notes once what of the snapshot is missing.
+func (k *walker) unknown(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if !k.unread[text] {
+		k.unread[text] = true
+		k.t.Unknown = append(k.t.Unknown, text)
+	}
+}
+
+// hooks asks the firewall of a stack, and applies what it translates.
+func (k *walker) hooks(st *stack, name string, p seen, device string) (rewrite *model.FirewallRule) {
+	if k.dead {
+		return nil
+	}
+	if st.ns.Ruleset == nil {
+		who := "the firewall of " + st.name
+		if strings.HasPrefix(st.id, "vm:") {
+			k.unknown("%s (a guest's own is not read)", who)
+		} else {
+			k.unknown("%s (its rules are read by root)", who)
+		}
+		return nil
+	}
+	for _, u := range st.ns.Ruleset.Unread {
+		k.unknown("%s of %s", u, st.name)
+	}
+	r := k.hook(st, name, p, device)
+	for _, d := range r.decisions {
+		k.note(d)
+	}
+	return r.rewrite
+}
+
+func (p *packet) family() string {
+	if p.dst.Is4() {
+		return "ip"
+	}
+	return "ip6"
+}
+
+// send is a packet of a stack's own on its way out.
+func (k *walker) send(st *stack, p packet) {
+	k.atStack(st)
+	if _, own := st.has(p.dst); own && (st == k.to.stack || k.answering) {
+		k.pass(ByAddress, "%s is its own address", p.dst)
+		k.deliver(st, p, nil)
+		return
+	}
+	r := k.route(st, model.RouteQuery{Destination: p.dst, Source: p.src})
+	if !k.routed(st, r, p) {
+		return
+	}
+	if !p.src.IsValid() {
+		p.src = r.Source
+	}
+	if !p.src.IsValid() {
+		k.die(ByAddress, "", "%s has no address to send from by %s", st.name, r.Link)
+		return
+	}
+	if link, ok := st.has(p.src); !ok {
+		k.may(ByAddress, "%s is not an address of %s", p.src, st.name)
+	} else if a := st.addressOf(p.src); a != nil && a.Flags.DADFailed {
+		k.die(ByAddress, "", "%s on %s is a duplicate: somebody else has it", p.src, link)
+		return
+	}
+	k.hooks(st, "output", seen{packet: &p, oif: r.Link, family: p.family()}, "")
+	k.emit(st, r, "", p)
+}
+
+// routed notes the route, and tells whether there is one.
+func (k *walker) routed(st *stack, r way, p packet) bool {
+	switch {
+	case r.reaches() && r.doubt != "":
+		k.may(ByRoute, "%s; %s", r.text, r.doubt)
+	case r.reaches():
+		k.pass(ByRoute, "%s", r.text)
+	case r.Type == "":
+		back := ""
+		if k.answering {
+			back = ", and so no way back"
+		}
+		k.die(ByRoute, "ip route add "+netip.PrefixFrom(p.dst, p.dst.BitLen()).String()+" via GATEWAY", "%s has no route to %s%s", st.name, p.dst, back)
+	default:
+		k.die(ByRoute, "", "%s: the route is %s", r.text, r.Type)
+	}
+	return !k.dead
+}
+
+// emit sends a packet out of a link: past the firewall's last hook, to the next hop's MAC.
+func (k *walker) emit(st *stack, r way, iif string, p packet) {
+	if k.dead {
+		return
+	}
+	if r.Type == "local" {
+		k.deliver(st, p, nil)
+		return
+	}
+	n := st.nic(r.Link)
+	if n == nil {
+		k.may(ByWire, "%s is not in the picture", r.Link)
+		return
+	}
+	k.translateBack(st, &p, false)
+	if rule := k.hooks(st, "postrouting", seen{packet: &p, iif: iif, oif: r.Link, family: p.family()}, ""); rule != nil && !k.answering {
+		k.sourceNAT(st, rule, r, &p)
+	}
+	next := r.Gateway
+	if !next.IsValid() {
+		next = p.dst
+	}
+	if n.hasLink() && hasNoFrames(n.link.Kind) {
+		k.transmit(n, p)
+		return
+	}
+	mac, ok := k.resolveMAC(st, n, next)
+	if !ok {
+		return
+	}
+	p.srcMAC, p.dstMAC, p.vlan = n.MAC, mac, 0
+	k.transmit(n, p)
+}
+
+// sourceNAT gives the packet the stack's address.
+func (k *walker) sourceNAT(st *stack, rule *model.FirewallRule, r way, p *packet) {
+	to := netip.Addr{}
+	switch rule.Verdict {
+	case "masquerade":
+		to = r.Source
+		if x := sourceFor(st.ns, r.Link, orAddr(r.Gateway, p.dst)); x.IsValid() {
+			to = x
+		}
+	case "snat":
+		to = firstAddress(rule.Target)
+	default:
+		return
+	}
+	if !to.IsValid() || to == p.src {
+		return
+	}
+	k.pass(ByFirewall, "%s goes on as %s, and conntrack knows it for the answer", p.src, to)
+	k.translations = append(k.translations, translation{st, p.src, p.dst, to, p.dst})
+	p.src, p.snat = to, true
+}
+
+func orAddr(a, b netip.Addr) netip.Addr {
+	if a.IsValid() {
+		return a
+	}
+	return b
+}
+
+// firstAddress reads ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT, and of a range its first.
+func firstAddress(s string) netip.Addr {
+	s, _, _ = strings.Cut(s, "-")
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr()
+	}
+	return netip.Addr{}
+}
+
+// destinationNAT sends the packet elsewhere.
+func (k *walker) destinationNAT(st *stack, rule *model.FirewallRule, iif string, p *packet) {
+	to := netip.Addr{}
+	switch rule.Verdict {
+	case "dnat":
+		to = firstAddress(rule.Target)
+	case "redirect":
+		for _, a := range st.ns.AddressesOf(iif) {
+			if familyOf(a.Prefix.Addr()) == familyOf(p.dst) && !to.IsValid() {
+				to = a.Prefix.Addr()
+			}
+		}
+	default:
+		return
+	}
+	if !to.IsValid() || to == p.dst {
+		return
+	}
+	k.pass(ByFirewall, "%s becomes %s", p.dst, to)
+	k.translations = append(k.translations, translation{st, p.src, p.dst, p.src, to})
+	p.dst, p.dnat = to, true
+}
+
+// translateBack undoes for an answer what the stack's connection tracking remembers: the
+// destination as it comes in, the source as it goes out.
+func (k *walker) translateBack(st *stack, p *packet, in bool) {
+	if !k.answering {
+		return
+	}
+	for i := len(k.translations) - 1; i >= 0; i-- {
+		t := k.translations[i]
+		switch {
+		case t.stack != st:
+		case in && t.newSrc != t.src && p.dst == t.newSrc:
+			k.pass(ByFirewall, "conntrack gives the answer back its address %s", t.src)
+			p.dst = t.src
+		case !in && t.newDst != t.dst && p.src == t.newDst:
+			k.pass(ByFirewall, "conntrack makes the answer one of %s again", t.dst)
+			p.src = t.dst
+		}
+	}
+}
+
+// input is a packet that has come in by an interface whose host end is in a stack.
+func (k *walker) input(n *nic, p packet) {
+	if k.dead {
+		return
+	}
+	st := n.stack
+	if p.dstMAC != "" && n.MAC != "" && p.dstMAC != n.MAC {
+		k.die(ByNeighbour, "", "the frame is for %s, and %s is %s: it is not taken", p.dstMAC, n.name(), n.MAC)
+		return
+	}
+	k.legs++
+	k.atStack(st)
+	if k.legs > most {
+		k.die(ByRoute, "", "the packet goes in a circle")
+		return
+	}
+	if st.ns == nil {
+		k.deliver(st, p, n)
+		return
+	}
+	k.translateBack(st, &p, true)
+	if rule := k.hooks(st, "prerouting", seen{packet: &p, iif: n.Name, family: p.family()}, ""); rule != nil && !k.answering {
+		k.destinationNAT(st, rule, n.Name, &p)
+	}
+	k.checkSource(st, n, p)
+	if k.dead {
+		return
+	}
+	if link, own := st.has(p.dst); own {
+		k.local(st, n, link, p)
+		return
+	}
+	k.forward(st, n, p)
+}
+
+// local is a packet for the stack's own address.
+func (k *walker) local(st *stack, n *nic, link string, p packet) {
+	if a := st.addressOf(p.dst); a != nil && (a.Flags.DADFailed || a.Flags.Tentative) {
+		k.die(ByAddress, "", "%s on %s may not be used: it is %s", p.dst, link, map[bool]string{true: "a duplicate", false: "tentative"}[a.Flags.DADFailed])
+		return
+	}
+	k.hooks(st, "input", seen{packet: &p, iif: n.Name, family: p.family()}, "")
+	if !k.dead {
+		k.pass(ByAddress, "%s is its address on %s", p.dst, link)
+		k.deliver(st, p, n)
+	}
+}
+
+// checkSource is what fib_validate_source asks of an IPv4 packet.
+func (k *walker) checkSource(st *stack, n *nic, p packet) {
+	if k.dead || !p.dst.Is4() {
+		return
+	}
+	if link, own := st.has(p.src); own {
+		if v, _ := st.setting("ipv4/conf/" + n.Name + "/accept_local"); v != "1" {
+			if all, _ := st.setting("ipv4/conf/all/accept_local"); all != "1" {
+				k.die(ByAddress, "", "%s is its own address on %s, and comes from outside: two have it", p.src, link)
+			}
+		}
+		return
+	}
+	mode, path, known := st.strongest("rp_filter", n.Name)
+	if !known {
+		k.unknown("rp_filter of %s", st.name)
+		return
+	}
+	if mode == "0" {
+		return
+	}
+	r := lookup(st.ns, model.RouteQuery{Destination: p.src})
+	switch {
+	case r.Type != "unicast":
+		k.die(BySetting, "sysctl net.ipv4.conf."+n.Name+".rp_filter=0, or a route to "+p.src.String(), "%s=%s: there is no route back to %s", path, mode, p.src)
+	case mode == "1" && r.Link != n.Name:
+		k.die(BySetting, "sysctl "+strings.ReplaceAll(path, "/", ".")+"=2 (loose) for both all and "+n.Name, "%s=1 (strict): %s came in by %s, and the way back to it is by %s (%s)", path, p.src, n.Name, r.Link, r.text)
+	}
+}
+
+// strongest is the greater one of a setting's values for all links and for one.
+func (st *stack) strongest(name, link string) (value, path string, known bool) {
+	all, ok := st.setting("ipv4/conf/all/" + name)
+	own, ok2 := st.setting("ipv4/conf/" + link + "/" + name)
+	if all > own {
+		return all, "net/ipv4/conf/all/" + name, ok || ok2
+	}
+	return own, "net/ipv4/conf/" + link + "/" + name, ok || ok2
+}
+
+// forward routes a packet on.
+func (k *walker) forward(st *stack, n *nic, p packet) {
+	path, what := "ipv4/conf/"+n.Name+"/forwarding", "IPv4"
+	if !p.dst.Is4() {
+		path, what = "ipv6/conf/all/forwarding", "IPv6"
+	}
+	value, known := st.setting(path)
+	if !known && p.dst.Is4() {
+		path = "ipv4/ip_forward"
+		value, known = st.setting(path)
+	}
+	switch {
+	case !known:
+		k.unknown("net/%s of %s", path, st.name)
+		k.may(BySetting, "whether %s forwards is not known", st.name)
+	case value == "0":
+		k.die(BySetting, "sysctl net."+strings.ReplaceAll(path, "/", ".")+"=1", "net/%s=0: %s does not forward %s that comes in by %s", path, st.name, what, n.Name)
+		return
+	default:
+		k.pass(BySetting, "net/%s=%s", path, value)
+	}
+	r := k.route(st, model.RouteQuery{Destination: p.dst, Source: p.src, IIF: n.Name})
+	if r.Type == "" || !r.reaches() { // with a link it came in by, the kernel refuses for more reasons than routes
+		r = lookup(st.ns, model.RouteQuery{Destination: p.dst, Source: p.src, IIF: n.Name})
+	}
+	if !k.routed(st, r, p) {
+		return
+	}
+	k.hooks(st, "forward", seen{packet: &p, iif: n.Name, oif: r.Link, family: p.family()}, "")
+	k.emit(st, r, n.Name, p)
+}
+
+// deliver ends a way at a stack.
+func (k *walker) deliver(st *stack, p packet, n *nic) {
+	if k.dead {
+		return
+	}
+	want := k.to
+	if k.answering {
+		want = k.from
+	}
+	if st != want.stack && !k.isTranslated(st, p) {
+		k.die(ByAddress, "", "it arrives at %s, and %s was meant", st.name, want.stack.name)
+		return
+	}
+	k.delivered, k.arrived, k.by = st, p, n
+}
+
+// isTranslated: a rule of the firewall has sent it here.
+func (k *walker) isTranslated(st *stack, p packet) bool {
+	return slices.ContainsFunc(k.translations, func(t translation) bool { return t.newDst != t.dst && (t.newDst == p.dst || t.stack == st) })
+}
+
+// finish tells the result in a sentence.
+func (k *walker) finish() {
+	t := k.t
+	t.Result = Pass
+	what := "The packet"
+	if h, d := t.Cross(); d != nil {
+		if h.Answer {
+			what = "The answer"
+		}
+		t.Result = Dies
+		t.Summary = fmt.Sprintf("%s dies at %s: %s.", what, h.Name, d.Text)
+		return
+	}
+	if h, d := t.Doubt(); d != nil {
+		t.Result = May
+		t.Summary = fmt.Sprintf("It may arrive; it depends at %s: %s.", h.Name, d.Text)
+		return
+	}
+	for _, u := range t.Unknown {
+		if !strings.Contains(u, "guest's own") {
+			t.Result = May
+			t.Summary = fmt.Sprintf("It arrives and is answered, as far as is known; not known: %s.", strings.Join(t.Unknown, "; "))
+			return
+		}
+	}
+	t.Summary = "The packet arrives, and its answer comes back."
+}
+
+func lowerFirst(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToLower(s[:1]) + s[1:]
+}
