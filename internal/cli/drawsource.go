@@ -25,6 +25,7 @@ type pictureSource struct {
 	since        string
 	diff, second string
 	collector    bool
+	trace        bool // --trace is set: the argument is its other end
 }
 
 func (p *pictureSource) addFlags(cmd *cobra.Command) {
@@ -43,6 +44,11 @@ func (p *pictureSource) addFlags(cmd *cobra.Command) {
 // arguments: --diff takes a second file, and nothing else takes any.
 func (p *pictureSource) arguments(cmd *cobra.Command, args []string) error {
 	switch {
+	case p.trace:
+		if len(args) != 1 {
+			return withCode(exitUsage, fmt.Errorf("--trace takes two ends, and there are %d\n  hint: drawbridge draw --trace host 198.18.0.9", 1+len(args)))
+		}
+		return nil
 	case p.diff == "":
 		return noArguments(cmd, args)
 	case len(args) != 1:
@@ -95,7 +101,11 @@ func (a *app) now(ctx context.Context, o drawOptions) (model.Snapshot, error) {
 		return model.Snapshot{}, err
 	}
 	defer s.close()
-	snap, err := s.snapshot(ctx, o.all)
+	look := s.snapshot
+	if o.trace != "" {
+		look = s.deepSnapshot
+	}
+	snap, err := look(ctx, o.all)
 	if errors.Is(err, fs.ErrPermission) && snap.Here().Links != nil {
 		// Only the machines' folder is closed to us (XDG_RUNTIME_DIR of another user, after
 		// su): who holds which tap can still be found by looking at the processes.

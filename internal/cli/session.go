@@ -109,14 +109,13 @@ func (a *app) stackName(k *kernel.Kernel) string {
 
 // snapshot observes the namespace, and all others where asked to.
 func (s *session) snapshot(ctx context.Context, all bool) (model.Snapshot, error) {
+	return s.snapshotWith(ctx, kernel.What{All: all})
+}
+
+func (s *session) snapshotWith(ctx context.Context, what kernel.What) (model.Snapshot, error) {
 	snap := model.Snapshot{Host: s.name, System: systemName()}
 	var err error
-	if all {
-		snap.Namespaces, snap.Unseen, err = kernel.ObserveAll(ctx, s.kernel)
-	} else {
-		snap.Namespaces = make([]model.Namespace, 1)
-		snap.Namespaces[0], err = s.kernel.Observe(ctx)
-	}
+	snap.Namespaces, snap.Unseen, err = kernel.ObserveWith(ctx, s.kernel, what)
 	if err != nil {
 		return snap, err
 	}

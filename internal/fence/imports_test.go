@@ -15,6 +15,7 @@ var folders = map[string][]string{
 	"cmd/drawbridge":   {"internal/cli", "internal/machine/guest"}, // this binary is the guest's /init too
 	"internal/model":   {},
 	"internal/spec":    {"internal/model"},
+	"internal/trace":   {"internal/model"}, // the way of a packet through a snapshot; pure
 	"internal/verify":  {"internal/model"},
 	"internal/nft":     {},                                 // the words of rules, and their text; pure
 	"internal/portsec": {"internal/model", "internal/nft"}, // one source of rules for kernel and plan; pure
@@ -86,7 +87,7 @@ var folders = map[string][]string{
 
 // pure folders do no I/O, have no clock and no environment: what they give depends on
 // what they are given alone, and their tests need no rights.
-var pure = []string{"internal/model", "internal/spec", "internal/plan", "internal/verify", "internal/nft", "internal/portsec", "internal/forward", "internal/iproute", "internal/draw/...", "internal/kernel/fake", "internal/doctor", "internal/persist"}
+var pure = []string{"internal/model", "internal/spec", "internal/plan", "internal/verify", "internal/nft", "internal/portsec", "internal/trace", "internal/forward", "internal/iproute", "internal/draw/...", "internal/kernel/fake", "internal/doctor", "internal/persist"}
 
 // inputOutput are the packages that a pure folder may not import.
 var inputOutput = []string{"os", "os/...", "net", "net/http", "net/http/...", "net/rpc", "net/smtp", "syscall", "log", "log/...", "io/ioutil", "math/rand", "math/rand/v2", "crypto/rand", "runtime/debug", "flag", "plugin"}
