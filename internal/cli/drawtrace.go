@@ -58,17 +58,16 @@ func (a *app) traced(snap *model.Snapshot, o drawOptions) (*trace.Trace, error) 
 func withTrace(t *trace.Trace, f format, p picture, data []byte) ([]byte, error) {
 	switch f.name {
 	case "json":
-		var whole map[string]json.RawMessage
-		if err := json.Unmarshal(data, &whole); err != nil {
-			return nil, err
-		}
-		// The wiring's own order is kept: the trace goes before its last brace.
+		// The wiring keeps its order: the trace is one more member before its last brace.
 		told, err := json.MarshalIndent(t, "  ", "  ")
 		if err != nil {
 			return nil, err
 		}
-		body := bytes.TrimRight(data, " \n}")
-		return append(append(append(bytes.Clone(body), "\n  },\n  \"trace\": "...), told...), "\n}\n"...), nil
+		body, ok := bytes.CutSuffix(bytes.TrimSpace(data), []byte("\n}"))
+		if !ok {
+			return nil, errors.New("the wiring is no JSON object")
+		}
+		return slices.Concat(body, []byte(",\n  \"trace\": "), told, []byte("\n}\n")), nil
 	case "text":
 		return append([]byte(strings.Join(tellTrace(t, 1<<10), "\n")+"\n\n"), data...), nil
 	}

@@ -1,0 +1,9 @@
+package trace_test
+
+import (
+	"testing"
+
+	"drawbridge/internal/testnet"
+)
+
+func TestMain(m *testing.M) { testnet.Main(m) }
