@@ -408,46 +408,6 @@ func (k *walker) local(st *stack, n *nic, link string, p packet) {
 	}
 }
 
-// checkSource is what fib_validate_source asks of an IPv4 packet.
-func (k *walker) checkSource(st *stack, n *nic, p packet) {
-	if k.dead || !p.dst.Is4() {
-		return
-	}
-	if link, own := st.has(p.src); own {
-		if v, _ := st.setting("ipv4/conf/" + n.Name + "/accept_local"); v != "1" {
-			if all, _ := st.setting("ipv4/conf/all/accept_local"); all != "1" {
-				k.die(ByAddress, "", "%s is its own address on %s, and comes from outside: two have it", p.src, link)
-			}
-		}
-		return
-	}
-	mode, path, known := st.strongest("rp_filter", n.Name)
-	if !known {
-		k.unknown("rp_filter of %s", st.name)
-		return
-	}
-	if mode == "0" {
-		return
-	}
-	r := lookup(st.ns, model.RouteQuery{Destination: p.src})
-	switch {
-	case r.Type != "unicast":
-		k.die(BySetting, "sysctl net.ipv4.conf."+n.Name+".rp_filter=0, or a route to "+p.src.String(), "%s=%s: there is no route back to %s", path, mode, p.src)
-	case mode == "1" && r.Link != n.Name:
-		k.die(BySetting, "sysctl "+strings.ReplaceAll(path, "/", ".")+"=2 (loose) for both all and "+n.Name, "%s=1 (strict): %s came in by %s, and the way back to it is by %s (%s)", path, p.src, n.Name, r.Link, r.text)
-	}
-}
-
-// strongest is the greater one of a setting's values for all links and for one.
-func (st *stack) strongest(name, link string) (value, path string, known bool) {
-	all, ok := st.setting("ipv4/conf/all/" + name)
-	own, ok2 := st.setting("ipv4/conf/" + link + "/" + name)
-	if all > own {
-		return all, "net/ipv4/conf/all/" + name, ok || ok2
-	}
-	return own, "net/ipv4/conf/" + link + "/" + name, ok || ok2
-}
-
 // forward routes a packet on.
 func (k *walker) forward(st *stack, n *nic, p packet) {
 	path, what := "ipv4/conf/"+n.Name+"/forwarding", "IPv4"
