@@ -264,14 +264,14 @@ func (p seen) is(m model.FirewallMatch) truth {
 	if strings.Contains(m.Key, "ct state") || m.Key == "ct status" {
 		return orNot(truthOf(slices.Contains(m.Values, value)), m.Not)
 	}
-	any := no
+	one := no
 	for _, v := range m.Values {
-		any = max(any, equal(value, v))
-		if any == yes {
+		one = max(one, equal(value, v))
+		if one == yes {
 			break
 		}
 	}
-	return orNot(any, m.Not)
+	return orNot(one, m.Not)
 }
 
 func orNot(t truth, not bool) truth {
@@ -343,22 +343,26 @@ func (p seen) field(key string) (value string, known bool) {
 		case field == "status":
 			return p.ctStatus(), true
 		}
-	case "ether":
-		switch field {
-		case "saddr":
-			return string(p.srcMAC), p.srcMAC != ""
-		case "daddr":
-			return string(p.dstMAC), p.dstMAC != ""
-		case "type":
-			return map[bool]string{true: "ip", false: "ip6"}[is4], true
+	case "ether", "vlan":
+		return p.frameField(family, field)
+	}
+	return "", false
+}
+
+// frameField is what the frame has that the packet is in.
+func (p seen) frameField(family, field string) (value string, known bool) {
+	switch family + " " + field {
+	case "ether saddr":
+		return string(p.srcMAC), p.srcMAC != ""
+	case "ether daddr":
+		return string(p.dstMAC), p.dstMAC != ""
+	case "ether type":
+		return map[bool]string{true: "ip", false: "ip6"}[p.dst.Is4()], true
+	case "vlan id":
+		if p.vlan == 0 {
+			return "", true
 		}
-	case "vlan":
-		if field == "id" {
-			if p.vlan == 0 {
-				return "", true
-			}
-			return strconv.Itoa(int(p.vlan)), true
-		}
+		return strconv.Itoa(int(p.vlan)), true
 	}
 	return "", false
 }

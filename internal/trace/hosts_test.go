@@ -2,6 +2,7 @@ package trace_test
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"strings"
 	"testing"
@@ -27,13 +28,15 @@ func run(t *testing.T, n *testnet.Net, line string) {
 	})
 }
 
+// build makes it, whole: who is near pings who is far.
 func build(t *testing.T) host {
+	t.Helper()
 	h := host{testnet.New(t), testnet.New(t), testnet.New(t), testnet.New(t)}
 	h.host.Veth("spare", h.twin, "eth0")
 	h.host.Veth("up", h.far, "eth0")
 	h.host.Veth("port", h.near, "eth0")
 	for _, line := range []string{
-		"ip link add br0 type bridge", "ip link set br0 up", "ip link set port master br0", "ip link set spare master br0",
+		"ip link add br0 type bridge forward_delay 0", "ip link set br0 up", "ip link set port master br0", "ip link set spare master br0",
 		"ip addr add 198.18.1.1/24 dev br0", "ip addr add 198.18.0.1/24 dev up",
 		"sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.ipv4.conf.all.rp_filter=0", "sysctl -qw net.ipv4.conf.up.rp_filter=0", "sysctl -qw net.ipv4.conf.br0.rp_filter=0",
 	} {
@@ -43,6 +46,12 @@ func build(t *testing.T) host {
 	run(t, h.far, "ip route add 198.18.1.0/24 via 198.18.0.1")
 	run(t, h.near, "ip addr add 198.18.1.9/24 dev eth0")
 	run(t, h.near, "ip route add default via 198.18.1.1")
+	testnet.Eventually(t, func() error {
+		if !h.pings() {
+			return errors.New("no answer before the fault")
+		}
+		return nil
+	})
 	return h
 }
 
@@ -78,7 +87,7 @@ func (h host) trace(t *testing.T, size int) *trace.Trace {
 		}
 	}
 	s.Sort()
-	tr, err := trace.Compute(&s, trace.Query{From: "198.18.1.9", To: "198.18.0.9", Size: size}, nil)
+	tr, err := trace.Compute(&s, trace.Query{From: h.near.Name(), To: "198.18.0.9", Size: size}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,28 +103,34 @@ func (h host) pings() bool {
 	return ok
 }
 
+// Each host has one fault, and the cross is where it is; a real packet has the last word.
 func TestBrokenHosts(t *testing.T) {
+	for _, tool := range []struct{ name, pkg string }{{"nft", "nftables"}, {"ping", "iputils-ping"}, {"bridge", "iproute2"}} {
+		testnet.RequireCommand(t, tool.name, tool.pkg)
+	}
+	const arrives, lost, either = "arrives", "lost", "either"
 	for _, c := range []struct {
 		name  string
 		fault []string // "who command"
 		by    trace.Kind
 		at    string
-		big   bool
+		ping  string // a small packet's lot; either: it depends on who is asked first
 	}{
-		{"healthy", nil, "", "", false},
-		{"forwarding off", []string{"host sysctl -qw net.ipv4.ip_forward=0"}, trace.BySetting, "host", false},
-		{"rp_filter", []string{"host sysctl -qw net.ipv4.conf.br0.rp_filter=1", "host ip route add 198.18.1.9/32 dev up"}, trace.BySetting, "host", false},
-		{"FORWARD drop", []string{"host nft add table ip filter", "host nft add chain ip filter FORWARD {type filter hook forward priority 0;policy drop;}"}, trace.ByFirewall, "host", false},
-		{"no way back", []string{"far ip route del 198.18.1.0/24 via 198.18.0.1"}, trace.ByRoute, "dbtest", false},
-		{"listening", []string{"host ip link set br0 type bridge stp_state 1 forward_delay 3000", "host ip link set port nomaster", "host ip link set port master br0"}, trace.ByPort, "port", false},
-		{"port down", []string{"host ip link set port down"}, trace.ByLink, "eth0", false},
-		{"locked", []string{"host bridge link set dev port learning off locked on", "near ip link set eth0 address 02:00:00:00:00:77"}, trace.ByPort, "port", false},
-		{"MTU", []string{"host ip link set port mtu 1300", "host ip link set br0 mtu 1500"}, trace.ByLink, "port", true},
-		{"carrier", []string{"far ip link set eth0 down"}, trace.ByLink, "up", false},
-		{"duplicate", []string{"twin ip addr add 198.18.1.9/24 dev eth0"}, trace.ByAddress, "host", false},
-		{"neighbour", []string{"host ip neigh replace 198.18.0.9 lladdr 02:00:00:00:00:99 dev up nud permanent"}, trace.ByNeighbour, "host", false},
+		{"healthy", nil, "", "", arrives},
+		{"forwarding off", []string{"host sysctl -qw net.ipv4.ip_forward=0"}, trace.BySetting, "host", lost},
+		{"rp_filter", []string{"host sysctl -qw net.ipv4.conf.br0.rp_filter=1", "host ip route add 198.18.1.9/32 dev up"}, trace.BySetting, "host", lost},
+		{"FORWARD drop", []string{"host nft add table ip filter", "host nft add chain ip filter FORWARD {type filter hook forward priority 0;policy drop;}"}, trace.ByFirewall, "host", lost},
+		{"no way back", []string{"far ip route del 198.18.1.0/24 via 198.18.0.1"}, trace.ByRoute, "dbtest", lost},
+		{"listening", []string{"host ip link set br0 type bridge stp_state 1 forward_delay 3000", "host ip link set port nomaster", "host ip link set port master br0"}, trace.ByPort, "port", lost},
+		{"port down", []string{"host ip link set port down"}, trace.ByLink, "eth0", lost},
+		{"locked", []string{"host bridge link set dev port learning off locked on", "near ip link set eth0 address 02:00:00:00:00:77"}, trace.ByPort, "port", lost},
+		{"MTU", []string{"host ip link set port mtu 1300", "host ip link set br0 mtu 1500"}, trace.ByLink, "port", arrives},
+		{"carrier", []string{"far ip link set eth0 down"}, trace.ByLink, "up", lost},
+		{"duplicate", []string{"twin ip addr add 198.18.1.9/24 dev eth0"}, trace.ByAddress, "host", either},
+		{"neighbour", []string{"host ip neigh replace 198.18.0.9 lladdr 02:00:00:00:00:99 dev up nud permanent"}, trace.ByNeighbour, "host", lost},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			h := build(t)
 			for _, f := range c.fault {
 				who, line, _ := strings.Cut(f, " ")
@@ -123,7 +138,9 @@ func TestBrokenHosts(t *testing.T) {
 			}
 			tr := h.trace(t, 0)
 			t.Log("\n" + strings.Join(trace.Tell(tr, 100, func(s string, _ int) []string { return []string{s} }), "\n"))
-			t.Log("pings:", h.pings())
+			if got := map[bool]string{true: arrives, false: lost}[h.pings()]; c.ping != either && got != c.ping {
+				t.Errorf("a real packet %s, want %s", got, c.ping)
+			}
 			hop, d := tr.Cross()
 			if (d == nil) != (c.by == "") || d != nil && d.By != c.by || hop != nil && !strings.Contains(hop.Name, c.at) {
 				t.Errorf("wrong: %+v %+v", hop, d)

@@ -16,7 +16,7 @@ type translation struct {
 
 // sourceNAT gives the packet the stack's address.
 func (k *walker) sourceNAT(st *stack, rule *model.FirewallRule, r way, p *packet) {
-	to := netip.Addr{}
+	var to netip.Addr
 	switch rule.Verdict {
 	case "masquerade":
 		to = r.Source

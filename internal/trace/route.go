@@ -264,10 +264,10 @@ func answerOf(ns *model.Namespace, r model.Route, q model.RouteQuery) way {
 // of the next hop's subnet, else the first of the link, else the first of any
 // (inet_select_addr).
 func sourceFor(ns *model.Namespace, link string, next netip.Addr) netip.Addr {
-	var of, any netip.Addr
+	var of, first netip.Addr
 	for _, a := range ns.Addresses {
 		x := a.Prefix.Addr()
-		if familyOf(x) != familyOf(next) || a.Scope == "host" || a.Flags.Tentative || x.IsLoopback() || x.IsLinkLocalUnicast() != next.IsLinkLocalUnicast() && x.Is6() && next.IsLinkLocalUnicast() == false && x.IsLinkLocalUnicast() {
+		if familyOf(x) != familyOf(next) || a.Scope == "host" || a.Flags.Tentative || x.IsLoopback() || x.Is6() && x.IsLinkLocalUnicast() && !next.IsLinkLocalUnicast() {
 			continue
 		}
 		if a.Link == link && a.Prefix.Masked().Contains(next) && !a.Flags.Secondary {
@@ -276,14 +276,14 @@ func sourceFor(ns *model.Namespace, link string, next netip.Addr) netip.Addr {
 		if a.Link == link && !of.IsValid() {
 			of = x
 		}
-		if !any.IsValid() {
-			any = x
+		if !first.IsValid() {
+			first = x
 		}
 	}
 	if of.IsValid() {
 		return of
 	}
-	return any
+	return first
 }
 
 func describeRoute(r model.Route) string {
