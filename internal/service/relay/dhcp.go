@@ -23,7 +23,7 @@ const maxHops = 16 // RFC 1542, 4.1.1
 // same subnet. The flag that asks for a broadcast is set as well: a server that knows no
 // relay agents answers by one, where it would else send to the machine's MAC address, which
 // no access point takes. What is sent to a server itself is routed, not relayed.
-func (r *Relay) dhcpFromMachine(to []byte, from mac, b []byte) {
+func (r *Relay) dhcpFromMachine(to, b []byte) {
 	own, ok := r.facts.own(false)
 	_, payload, dport := udp(b)
 	if !ok || dport != serverPort || mac(to) != everybody {

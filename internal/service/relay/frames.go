@@ -38,12 +38,13 @@ const (
 	arpReply   = 2
 )
 
-// arp is one message of RFC 826 in its frame.
-func arp(op uint16, to, from mac, sender netip.Addr, target mac, asked netip.Addr) []byte {
+// arp is one message of RFC 826 in its frame. Its target's hardware address is left empty: in
+// a request it is what is asked for, in an announcement nobody looks at it (RFC 5227, 3).
+func arp(op uint16, to, from mac, sender, asked netip.Addr) []byte {
 	f := append(ether(to, from, typeARP), 0, 1, 8, 0, 6, 4)
 	f = binary.BigEndian.AppendUint16(f, op)
 	f = append(append(f, from[:]...), sender.AsSlice()...)
-	return append(append(f, target[:]...), asked.AsSlice()...)
+	return append(append(f, make([]byte, len(from))...), asked.AsSlice()...)
 }
 
 // groupMAC is where a multicast packet goes (RFC 2464, 7).

@@ -263,7 +263,7 @@ func (r *Relay) look(now time.Time) {
 // probeLAN asks the LAN whether it has an address, in nobody's name.
 func (r *Relay) probeLAN(a netip.Addr) {
 	if a.Is4() {
-		r.far.write(arp(arpRequest, everybody, r.up, netip.IPv4Unspecified(), mac{}, a))
+		r.far.write(arp(arpRequest, everybody, r.up, netip.IPv4Unspecified(), a))
 	} else {
 		r.far.write(solicitation(r.up, netip.IPv6Unspecified(), a))
 	}
@@ -272,7 +272,7 @@ func (r *Relay) probeLAN(a netip.Addr) {
 // announce tells the LAN that an address is at the uplink, for those who knew it elsewhere.
 func (r *Relay) announce(a netip.Addr) {
 	if a.Is4() {
-		r.far.write(arp(arpRequest, everybody, r.up, a, mac{}, a))
+		r.far.write(arp(arpRequest, everybody, r.up, a, a))
 		return
 	}
 	if source := r.facts.UplinkLocal; source.IsValid() {
@@ -288,7 +288,7 @@ func (r *Relay) ask(a netip.Addr, m mac) {
 	}
 	switch {
 	case a.Is4() && ok:
-		r.near.write(arp(arpRequest, m, r.link, own, mac{}, a))
+		r.near.write(arp(arpRequest, m, r.link, own, a))
 	case a.Is6() && r.facts.LinkLocal.IsValid():
 		r.near.write(solicitation(r.link, r.facts.LinkLocal, a))
 	}
@@ -359,7 +359,7 @@ func (r *Relay) onLANToo(a netip.Addr, at mac) {
 // answerFor tells the machines that an address is at the link.
 func (r *Relay) answerFor(a netip.Addr, to mac, destination netip.Addr, answer bool) {
 	if a.Is4() {
-		r.near.write(arp(arpReply, to, r.link, a, mac{}, a))
+		r.near.write(arp(arpReply, to, r.link, a, a))
 		return
 	}
 	flags := byte(isRouter | override)
@@ -387,7 +387,7 @@ func (r *Relay) fromMachine(f []byte, other bool) {
 			r.learn(sender, from, false)
 		}
 	case kind == typeIPv4:
-		r.dhcpFromMachine(f[0:6], from, b)
+		r.dhcpFromMachine(f[0:6], b)
 	case kind == typeIPv6:
 		r.icmpFromMachine(from, b)
 	}
