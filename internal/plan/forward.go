@@ -134,6 +134,9 @@ func (b *builder) forwardSettings6(w *wanted, want map[string]string) {
 		for _, wb := range w.bridges {
 			if wb.opens() && hasFamily(*wb.forwarding, true) {
 				want["ipv6/conf/"+wb.name+"/force_forwarding"] = "1"
+				// Its neighbour advertisements say so that it is a router (ndisc_recv_ns). Machines that
+				// ask for it again and hear that it is none forget their default route (rt6_clean_tohost).
+				want["ipv6/conf/"+wb.name+"/forwarding"] = "1"
 			}
 		}
 		for _, l := range b.outward(w, true) {
@@ -220,6 +223,11 @@ func (b *builder) guarded(w *wanted, six bool) []string {
 	return out
 }
 
+// isRouterSwitch tells the setting by which a link is a router's; it forwards nothing by itself.
+func isRouterSwitch(path string) bool {
+	return strings.HasPrefix(path, "ipv6/conf/") && strings.HasSuffix(path, "/forwarding") && settingLink(path) != ""
+}
+
 func forwardTitle(path string) string {
 	link := orSame(settingLink(path), "all links")
 	switch family := "IPv" + path[3:4]; {
@@ -227,6 +235,8 @@ func forwardTitle(path string) string {
 		return "Let " + link + " carry what this host sends from its loopback address"
 	case strings.HasSuffix(path, "/accept_ra"):
 		return "Let " + link + " listen to routers also while it forwards"
+	case isRouterSwitch(path):
+		return "Let " + link + " tell machines that this host is their router for IPv6"
 	default:
 		return fmt.Sprintf("Forward %s on %s", family, link)
 	}
@@ -239,6 +249,8 @@ func forwardWhy(path string) string {
 		return "A published port is reached at localhost, too. Machines cannot send to loopback addresses: the rules drop that."
 	case strings.HasSuffix(path, "/accept_ra"):
 		return "A host that forwards takes itself for a router, and no longer believes those that advertise themselves, unless it is told to."
+	case isRouterSwitch(path):
+		return "Otherwise they would forget it, and all ways out, when they ask for its MAC address again."
 	case path == "ipv6/conf/all/forwarding":
 		return "Kernels before Linux 6.17 forward IPv6 for all links or for none. The rules let pass only what is for networks of ours."
 	default:

@@ -71,7 +71,7 @@ func TestNATIsForwardedByLinkAndBack(t *testing.T) {
 				t.Errorf("%s: %s comes before the rules", name, set.Path)
 			}
 		}
-		want := []string{"ipv4/conf/br1/route_localnet", "ipv6/conf/br1/force_forwarding", "ipv6/conf/eth0/force_forwarding", "ipv4/conf/br1/forwarding", "ipv4/conf/eth0/forwarding"}
+		want := []string{"ipv4/conf/br1/route_localnet", "ipv6/conf/br1/force_forwarding", "ipv6/conf/eth0/force_forwarding", "ipv4/conf/br1/forwarding", "ipv4/conf/eth0/forwarding", "ipv6/conf/br1/forwarding"}
 		if name == "before" {
 			want = []string{"ipv4/conf/br1/route_localnet", "ipv6/conf/eth0/accept_ra", "ipv4/conf/br1/forwarding", "ipv4/conf/eth0/forwarding", "ipv6/conf/all/forwarding"}
 		}
