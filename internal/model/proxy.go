@@ -34,6 +34,9 @@ type DeleteProxies struct {
 type ForgetLearned struct {
 	Uplink string `json:"uplink"`
 	Link   string `json:"link"`
+	// Machines are told to the LAN where they are, if the uplink is in their bridge by now:
+	// by then the kernel has forgotten it (arp_ifdown, with the uplink's last address).
+	Machines []LearnedAddress `json:"machines,omitempty"`
 }
 
 func (AddProxies) Op() string       { return "add-proxies" }

@@ -271,7 +271,7 @@ func (b *builder) unroute(w *wanted) {
 		}
 		if b.learned(r) {
 			b.step(fmt.Sprintf("Forget the addresses that were learned on %s", r.Bridge),
-				fmt.Sprintf("They were routed there, and %s answered for them.", r.Uplink), model.ForgetLearned{Uplink: r.Uplink, Link: r.Bridge})
+				fmt.Sprintf("They were routed there, and %s answered for them.", r.Uplink), model.ForgetLearned{Uplink: r.Uplink, Link: r.Bridge, Machines: b.placesBehind(r)})
 		}
 		b.own.Routed = slices.DeleteFunc(b.own.Routed, func(o OwnedRouted) bool { return o == r })
 	}
@@ -284,6 +284,44 @@ func (b *builder) learned(r OwnedRouted) bool {
 	return b.plan.stops(r.Network) ||
 		slices.ContainsFunc(ns.Proxies(r.Uplink), func(nb model.Neighbour) bool { return nb.Protocol == model.ProtocolLearned }) ||
 		slices.ContainsFunc(ns.RoutesOf(r.Bridge), func(o model.Route) bool { return o.Protocol == model.ProtocolLearned })
+}
+
+// placesBehind are the addresses that are routed to a network's bridge, and whose MAC
+// address is known: as it was before the plan, which moves and renames what is known.
+func (b *builder) placesBehind(r OwnedRouted) []model.LearnedAddress {
+	before := b.plan.Before.Here()
+	known := map[netip.Addr]model.MAC{}
+	for _, nb := range before.Neighbours {
+		if nb.Link == r.Bridge && !nb.Proxy && nb.MAC != "" {
+			known[nb.Address] = nb.MAC
+		}
+	}
+	for _, p := range before.Secured { // who may have one address more has but one MAC address
+		if port := before.Link(p.Link); port != nil && port.Master == r.Bridge && len(p.MACs) == 1 {
+			for _, s := range p.Seen {
+				known[s.Address] = p.MACs[0]
+			}
+			for _, a := range p.Learned {
+				known[a] = p.MACs[0]
+			}
+		}
+	}
+	if s := b.plan.Before.Service(r.Network); s != nil {
+		for _, l := range s.Learned {
+			if l.MAC != "" {
+				known[l.Address] = l.MAC
+			}
+		}
+	}
+	var out []model.LearnedAddress
+	for _, o := range before.RoutesOf(r.Bridge) {
+		a := o.Destination.Addr()
+		if mac := known[a]; mac != "" && o.Destination.IsSingleIP() && !slices.ContainsFunc(out, func(l model.LearnedAddress) bool { return l.Address == a }) {
+			out = append(out, model.LearnedAddress{Address: a, MAC: mac})
+		}
+	}
+	slices.SortFunc(out, func(x, y model.LearnedAddress) int { return x.Address.Compare(y.Address) })
+	return out
 }
 
 func (p *Plan) stops(network string) bool {

@@ -105,6 +105,15 @@ func (r *Relay) advertise(body []byte) {
 	}
 }
 
+// resign tells the machines that the host is their router no longer (RFC 4861, 6.2.5).
+func (r *Relay) resign() {
+	for _, a := range r.routers {
+		last := slices.Clone(a.body)
+		last[6], last[7] = 0, 0 // the router's lifetime
+		r.advertise(last)
+	}
+}
+
 // answerSolicitation tells a machine what routers last said, and asks them where none has.
 func (r *Relay) answerSolicitation() {
 	now := time.Now()

@@ -174,7 +174,12 @@ func (r *Relay) Run(ctx context.Context, sockets []*os.File) error {
 	if err := errors.Join(err1, err2); err != nil {
 		return fmt.Errorf("relay on %s: %w", r.Link, err)
 	}
-	stop := context.AfterFunc(ctx, func() { closeAll(sockets) })
+	stop := context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		r.resign()
+		r.mu.Unlock()
+		closeAll(sockets)
+	})
 	defer stop()
 	var readers sync.WaitGroup
 	failed := make(chan error, 2)
@@ -426,7 +431,8 @@ func (r *Relay) heal(kind uint16, from mac, b []byte) {
 }
 
 func (r *Relay) tell(to netip.Addr, from mac, source netip.Addr) {
-	if k := r.addresses[source]; (k == nil || k.mac != from) && !slices.Contains(r.facts.Given, source) {
+	// Of one that was known from the start the MAC address may not be.
+	if k := r.addresses[source]; (k == nil || k.mac != from && k.mac != (mac{})) && !slices.Contains(r.facts.Given, source) {
 		return
 	}
 	targets := []netip.Addr{to}
@@ -434,7 +440,11 @@ func (r *Relay) tell(to netip.Addr, from mac, source netip.Addr) {
 		targets = r.facts.Gateways
 	}
 	for _, a := range targets {
-		if a.Is6() == source.Is6() && !r.isBehind(a) {
+		switch {
+		case a.Is6() != source.Is6() || r.isBehind(a):
+		case a.Is4(): // a request for oneself: an answer is not believed at once (arp_process, LOCKTIME)
+			r.near.write(arp(arpRequest, from, r.link, a, a))
+		default:
 			r.answerFor(a, from, source, true)
 		}
 	}
