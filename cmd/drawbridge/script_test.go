@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == strangerName {
 		holdForever(os.Args[1], os.Args[2])
 	}
+	if filepath.Base(os.Args[0]) == askerName {
+		keepAsking(os.Args[1])
+	}
 	os.Exit(m.Run())
 }
 
