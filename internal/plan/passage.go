@@ -53,6 +53,9 @@ func (b *builder) crossings(w *wanted, wb wantedBridge, f model.Firewall) (out [
 		if b.here().Settings[key] == "1" {
 			out = append(out, model.Crossing{In: wb.name, Out: wb.name})
 		}
+		if wb.via != "" {
+			out = append(out, model.Crossing{In: wb.name, Out: wb.via}, model.Crossing{In: wb.via, Out: wb.name})
+		}
 		if !wb.opens() || !hasFamily(*wb.forwarding, six) {
 			continue
 		}
@@ -77,8 +80,11 @@ func (b *builder) openPassages(w *wanted) {
 		if was := at(b.own.Passages, func(o model.Passage) bool { return o.Network == p.Network && o.Firewall == p.Firewall }); was != nil {
 			b.step(fmt.Sprintf("Take network %s out of the FORWARD of %s", p.Network, p.Firewall), "It is to pass there otherwise, or somebody changed its rules.", model.ClosePassage{Passage: *was})
 		}
-		b.step(fmt.Sprintf("Let network %s through the FORWARD of %s", p.Network, p.Firewall),
-			fmt.Sprintf("There %s, and an accept of our own table does not overrule that. These rules come after all of its own, and name the links of this network only; what they let through, our own rules have looked at. Everything else of it stays as it is.", f.Drops),
+		why := fmt.Sprintf("There %s, and an accept of our own table does not overrule that. These rules come after all of its own, and name the links of this network only; what they let through, our own rules have looked at. Everything else of it stays as it is.", f.Drops)
+		if slices.ContainsFunc(w.bridges, func(wb wantedBridge) bool { return wb.network == p.Network && wb.via != "" }) {
+			why = fmt.Sprintf("There %s, also what is routed between the LAN and the machines. These rules come after all of its own, and name these two links only. Everything else of it stays as it is.", f.Drops)
+		}
+		b.step(fmt.Sprintf("Let network %s through the FORWARD of %s", p.Network, p.Firewall), why,
 			model.OpenPassage{Passage: p})
 	}
 }
@@ -88,7 +94,7 @@ func (b *builder) closePassages(w *wanted) {
 	for _, p := range slices.Clone(b.own.Passages) {
 		f := at(b.opt.Firewalls, func(f model.Firewall) bool { return f.Name == p.Firewall })
 		needed := f != nil && f.Drops != "" && slices.ContainsFunc(w.bridges, func(wb wantedBridge) bool {
-			return wb.network == p.Network && (wb.opens() || b.here().Settings["bridge/bridge-nf-call-iptables"] == "1" || b.here().Settings["bridge/bridge-nf-call-ip6tables"] == "1")
+			return wb.network == p.Network && (wb.opens() || wb.via != "" || b.here().Settings["bridge/bridge-nf-call-iptables"] == "1" || b.here().Settings["bridge/bridge-nf-call-ip6tables"] == "1")
 		})
 		if !needed {
 			b.step(fmt.Sprintf("Take network %s out of the FORWARD of %s", p.Network, p.Firewall), "Nothing of the network passes there any more: its rules are as before.", model.ClosePassage{Passage: p})
