@@ -14,7 +14,7 @@ import (
 // of the uplink sends to a MAC address that is not on his Ethernet any more. He would find
 // out by himself only when his entry has gone stale and all questions to the old place were
 // without an answer (neigh_timer_handler). So both sides are told. It is a kindness: a frame
-// that is lost is no error, and what is told here is told to machines and the LAN alike.
+// that is lost is no error.
 
 // place is where an address is on an Ethernet.
 type place struct {
