@@ -25,7 +25,7 @@ type options struct {
 	drawbridge string // path of the binary
 	output     string // "" for standard output
 	quick      bool
-	only       string // one part: observe, draw, taps, cutover, uml or dhcp
+	only       string // one part: observe, draw, taps, cutover, uml, start, nat or dhcp
 	dir        string // of the source tree, which has what scripts/packages.sh fetched
 	log        *os.File
 }
@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&o.drawbridge, "drawbridge", "bin/drawbridge", "the `binary` to measure")
 	flags.StringVar(&o.output, "o", "", "write the tables to `file` instead of standard output")
 	flags.BoolVar(&o.quick, "quick", false, "tiny numbers: does it run at all?")
-	flags.StringVar(&o.only, "only", "", "measure one `part`: observe, draw, taps, cutover, uml or dhcp")
+	flags.StringVar(&o.only, "only", "", "measure one `part`: observe, draw, taps, cutover, uml, start, nat or dhcp")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -91,6 +91,8 @@ var inners = map[string]func(context.Context, []string) error{
 	"flood":          insideFlood,
 	"inside-streams": insideStreams,
 	"inside-uml":     insideUML,
+	"inside-ask":     insideAsk,
+	"inside-nat":     insideNAT,
 	"inside-dhcp":    insideDHCP,
 }
 
@@ -102,7 +104,7 @@ func measure(ctx context.Context, o options) error {
 	for _, p := range []struct {
 		name string
 		run  func(context.Context, options) (section, error)
-	}{{"observe", measureObserve}, {"draw", measureDraw}, {"taps", measureTaps}, {"cutover", measureCutover}, {"uml", measureUML}, {"dhcp", measureDHCP}} {
+	}{{"observe", measureObserve}, {"draw", measureDraw}, {"taps", measureTaps}, {"cutover", measureCutover}, {"uml", measureUML}, {"start", measureStart}, {"nat", measureNAT}, {"dhcp", measureDHCP}} {
 		if o.only != "" && o.only != p.name || ctx.Err() != nil {
 			continue
 		}
@@ -117,7 +119,7 @@ func measure(ctx context.Context, o options) error {
 		return errors.New("interrupted")
 	}
 	if len(r.sections) == 0 && len(failed) == 0 {
-		return fmt.Errorf("no part %q (hint: observe, draw, taps, cutover, uml or dhcp)", o.only)
+		return fmt.Errorf("no part %q (hint: observe, draw, taps, cutover, uml, start, nat or dhcp)", o.only)
 	}
 	text := r.markdown()
 	if o.output == "" {

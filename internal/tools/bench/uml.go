@@ -240,9 +240,9 @@ func socketPair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs"), nil
 }
 
-// insideStreams serves a sink and a source of TCP until it is ended.
+// insideStreams serves a sink, a source and one who is called, by TCP, until it is ended.
 func insideStreams(ctx context.Context, _ []string) error {
-	for port, serve := range map[string]func(*net.TCPConn){sinkPort: sink, sourcePort: source} {
+	for port, serve := range map[string]func(*net.TCPConn){sinkPort: sink, sourcePort: source, callPort: pickUp} {
 		listen, err := net.Listen("tcp4", net.JoinHostPort("", port))
 		if err != nil {
 			return err
