@@ -71,7 +71,7 @@ func newPersistSite(t *testing.T, m booted.Manager, o booted.Options) *persistSi
 	s.booted = h
 	t.Cleanup(func() {
 		if t.Failed() {
-			out, _ := h.Run(context.Background(), "sh", "-c", "networkctl -a --no-pager status 2>&1 | tail -n 40; journalctl -n 60 --no-pager -q; grep -r . /etc/systemd/network /etc/netplan /etc/network 2>/dev/null | grep -v '# '")
+			out, _ := h.Run(context.Background(), "sh", "-c", "networkctl -a --no-pager status 2>&1 | tail -n 40; journalctl -n 60 --no-pager -q; grep -r . /etc/systemd/network /etc/netplan /etc/network /etc/NetworkManager/system-connections 2>/dev/null | grep -v '# '")
 			t.Logf("%s\n%s", out, h.Console())
 		}
 		if err := h.Close(); err != nil {
@@ -164,6 +164,9 @@ func init() {
 		persistCase{name: "netplan-dhcp", booted: "netplan", manager: persist.Netplan, leased: true, files: netplan("      dhcp4: true\n      addresses: [\"2001:db8::5/64\"]\n      routes: [{to: default, via: \"2001:db8::1\"}]\n")},
 		persistCase{name: "ifupdown-dhcp", booted: "ifupdown,", manager: persist.Ifupdown, leased: true, files: interfaces("iface eth0 inet dhcp\niface eth0 inet6 static\n" + static6)},
 		persistCase{name: "ifupdown2", booted: "ifupdown2", manager: persist.Ifupdown2, files: interfaces("iface eth0\n" + static + static6)},
+		persistCase{name: "NetworkManager-dhcp", booted: "NetworkManager", manager: persist.NetworkManager, leased: true, files: map[string]string{
+			"etc/NetworkManager/system-connections/uplink.nmconnection": "[connection]\nid=uplink\nuuid=5a4c1d1e-3f0e-4f7e-9a52-6d1b8f5a0001\ntype=ethernet\n[ipv4]\nmethod=auto\ndns=198.18.0.53;\n[ipv6]\nmethod=manual\naddress1=2001:db8::5/64\ngateway=2001:db8::1\n"}},
+		persistCase{name: "NetworkManager", booted: "NetworkManager", manager: persist.NetworkManager},
 		persistCase{name: "unit", booted: "systemd-networkd", manager: persist.OwnUnit, chosen: true},
 	)
 }

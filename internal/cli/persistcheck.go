@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,7 +44,24 @@ func check(ctx context.Context, w written) error {
 	if _, err := folder.Write(etc.Request{Files: append(staged, w.Files.Files...)}); err != nil {
 		return err
 	}
-	command := checker(dir)
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	if w.Manager != persist.NetworkManager {
+		return runChecker(ctx, checker(dir), dir, nil)
+	}
+	for _, f := range w.Files.Files {
+		if !strings.HasSuffix(f.Path, ".nmconnection") {
+			continue
+		}
+		if err := runChecker(ctx, checker(dir), dir, strings.NewReader(f.Content)); err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+	}
+	return nil
+}
+
+// runChecker runs a checker, if it is installed.
+func runChecker(ctx context.Context, command []string, dir string, stdin io.Reader) error {
 	program, err := findProgram(command[0])
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil
@@ -51,9 +69,10 @@ func check(ctx context.Context, w written) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkTime)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, program, command[1:]...).CombinedOutput(); err != nil {
+	cmd := exec.CommandContext(ctx, program, command[1:]...)
+	cmd.Stdin = stdin
+	out, err := cmd.CombinedOutput()
+	if err != nil && !strings.Contains(string(out), "'--offline' is unknown") {
 		said := strings.ReplaceAll(strings.TrimSpace(string(out)), dir, "")
 		return fmt.Errorf("%s refuses the files: %w\n%w", command[0], err, indent(errors.New(said)))
 	}
@@ -65,6 +84,11 @@ var checkers = map[string]func(dir string) []string{
 	persist.Netplan:   func(dir string) []string { return []string{"netplan", "generate", "--root-dir", dir} },
 	persist.Ifupdown:  ifquery,
 	persist.Ifupdown2: ifquery,
+	// It reads one profile, and writes it as it has understood it; no daemon is needed, and
+	// before 1.36 it could not.
+	persist.NetworkManager: func(string) []string {
+		return []string{"nmcli", "--offline", "connection", "modify", "connection.autoconnect", "yes"}
+	},
 }
 
 // ifquery reads ours alone: what the user's has beside it, it would read from the real place.

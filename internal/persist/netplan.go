@@ -152,7 +152,7 @@ func (n *netplan) bridge(root *yaml.Node, b Bridge) error {
 	id, def := n.definition(b)
 	for _, r := range []*yaml.Node{get(def, "renderer"), get(n.merged, "renderer")} {
 		if r != nil && r.Value == "NetworkManager" {
-			return &Refusal{Object: "netplan", Reason: "hands the network to NetworkManager", Hint: "--manager NetworkManager writes for it"}
+			return &Refusal{Object: "netplan", Reason: "hands the network to NetworkManager", Hint: "--manager unit"}
 		}
 		if r != nil {
 			break

@@ -60,6 +60,8 @@ const (
 	Ifupdown  = "ifupdown"
 	Ifupdown2 = "ifupdown2"
 	OwnUnit   = "unit"
+
+	NetworkManager = "NetworkManager"
 )
 
 // Managers are those that are known, the one of last resort last.
@@ -67,6 +69,7 @@ func Managers() []Manager {
 	return []Manager{
 		{Networkd, networkdReads, []string{"systemd-networkd.service"}, writeNetworkd},
 		{Netplan, netplanReads, []string{"systemd-networkd.service"}, writeNetplan},
+		{NetworkManager, keyfileReads, []string{"NetworkManager.service", "NetworkManager-wait-online.service"}, writeNetworkManager},
 		{Ifupdown, ifupdownReads, []string{"networking.service"}, writeIfupdown},
 		{Ifupdown2, ifupdownReads, []string{"networking.service"}, writeIfupdown2},
 		{OwnUnit, nil, []string{UnitName}, writeOwnUnit},

@@ -91,7 +91,7 @@ type golden struct {
 var duid = []byte{0xff, 0xb6, 0x22, 0x0f, 0xeb, 0, 2, 0, 0, 0xab, 0x11, 1, 2, 3, 4, 5, 6, 7, 8}
 
 var goldens = []golden{
-	{name: "static", state: bridged, manager: []string{persist.Networkd}},
+	{name: "static", state: bridged, manager: []string{persist.Networkd, persist.NetworkManager}},
 	{name: "unmanaged", state: bridged, manager: []string{persist.Netplan, persist.Ifupdown, persist.Ifupdown2, persist.OwnUnit}, have: persist.Existing{"/etc/network/interfaces": "source-directory interfaces.d\n"}},
 	{name: "leased-unmanaged", state: leased, manager: []string{persist.Netplan, persist.Ifupdown}, leases: []persist.Lease{{Address: netip.MustParseAddr("198.18.0.100"), Identity: persist.Identity{ClientID: duid}}}, have: persist.Existing{"/etc/network/interfaces": "source /etc/network/interfaces.d/*\n"}},
 	{name: "carried", state: bridged, manager: []string{persist.Netplan, persist.Ifupdown, persist.Ifupdown2}, have: persist.Existing{
@@ -99,12 +99,18 @@ var goldens = []golden{
 		"/etc/netplan/20-b.yaml":  "network:\n  ethernets:\n    lan:\n      addresses: ['2001:db8::5/64']\n      routes:\n      - to: default # by the router\n        via: 198.18.0.1\n",
 		"/etc/network/interfaces": "# mine\nauto lo eth0\niface lo inet loopback\nsource /etc/network/interfaces.d/*\niface eth0 inet static\n  address 198.18.0.5/24\n  gateway 198.18.0.1\n  dns-nameservers 198.18.0.53\n  up ip route add 198.18.9.0/24 \\\n    via 198.18.0.9 dev eth0\n  up ethtool -K eth0 tso off\niface eth0 inet6 static\n  address 2001:db8::5/64\n",
 	}},
-	{name: "leased", state: leased, manager: []string{persist.Networkd}, leases: []persist.Lease{{Address: netip.MustParseAddr("198.18.0.100"), Identity: persist.Identity{ClientID: duid, Hostname: "host"}}}},
+	{name: "leased", state: leased, manager: []string{persist.Networkd, persist.NetworkManager}, leases: []persist.Lease{{Address: netip.MustParseAddr("198.18.0.100"), Identity: persist.Identity{ClientID: duid, Hostname: "host"}}}},
 	{name: "with-a-machine", state: bridged, manager: []string{persist.Networkd}, change: func(_ *model.Snapshot, own *plan.Owned) {
 		own.Machines, own.Secured = []string{"web"}, []model.PortSecurity{{Link: "tap0"}}
 	}},
-	{name: "unreachable-host", state: bridged, manager: []string{persist.Networkd}, change: func(s *model.Snapshot, own *plan.Owned) {
+	{name: "unreachable-host", state: bridged, manager: []string{persist.Networkd, persist.NetworkManager}, change: func(s *model.Snapshot, own *plan.Owned) {
 		s.Here().Addresses, s.Here().Routes, own.Uplinks[0].Host = nil, nil, "none"
+	}},
+	{name: "profile", state: leased, manager: []string{persist.NetworkManager}, leases: []persist.Lease{{Address: netip.MustParseAddr("198.18.0.100"), Identity: persist.Identity{ClientID: duid}}}, have: persist.Existing{
+		"/etc/NetworkManager/system-connections/Home.nmconnection":         "[connection]\nid=Home\nuuid=1\ntype=ethernet\ninterface-name=eth0\nautoconnect-priority=200\nzone=home\nlldp=1\n\n[ethernet]\ncloned-mac-address=stable\nwake-on-lan=64\n\n[802-1x]\neap=tls;\n\n[ipv4]\nmethod=auto\ndns=198.18.0.53;\ndns-search=lab.invalid;\ndhcp-client-id=duid\ndhcp-iaid=7\ndhcp-hostname=host\n\n[ipv6]\nmethod=auto\naddr-gen-mode=stable-privacy\nip6-privacy=2\n\n[proxy]\nmethod=1\n",
+		"/run/NetworkManager/system-connections/Wired 1.nmconnection":      "[connection]\nid=Wired 1\nuuid=2\ntype=ethernet\nautoconnect-priority=-999\n",
+		"/etc/NetworkManager/system-connections/WLAN.nmconnection":         "[connection]\nid=WLAN\nuuid=3\ntype=wifi\nautoconnect-priority=300\n",
+		"/etc/NetworkManager/system-connections/drawbridge-x.nmconnection": "[connection]\nid=x\ntype=ethernet\ninterface-name=eth0\nautoconnect-priority=500\n",
 	}},
 	{name: "anothers-words", state: leased, manager: []string{persist.Networkd}, leases: []persist.Lease{{Address: netip.MustParseAddr("198.18.0.100"), Identity: persist.Identity{ClientID: duid}}}, have: persist.Existing{
 		"/etc/systemd/network/10-lan.network":                 "# mine\n[Match]\nName=eth*\n\n[Link]\nMTUBytes=1400\nRequiredForOnline=routable\n[Network]\nDHCP=yes\nDNS=198.18.0.53\nDomains=lab.invalid\nVLAN=eth0.7\n[DHCPv4]\nIAID=1\nUseDNS=no\n[FairQueueing]\nPacketLimit=100\n",
@@ -218,6 +224,11 @@ func TestRefusals(t *testing.T) {
 		manager string
 		have    persist.Existing
 	}{
+		"ours must be higher":                 {persist.NetworkManager, profiles("type=ethernet\nautoconnect-priority=999\n")},
+		"of the type \"bond\"":                {persist.NetworkManager, profiles("type=bond\ninterface-name=eth0\n")},
+		"as a port of br9 already":            {persist.NetworkManager, profiles("type=ethernet\ninterface-name=eth0\ncontroller=br9\n")},
+		"both fit eth0":                       {persist.NetworkManager, profiles("type=ethernet\n", "type=ethernet\ninterface-name=eth0\n")},
+		"a0.nmconnection: line 5":             {persist.NetworkManager, profiles("type=ethernet\ninterface-name=eth0\n[ipv4]\nmethod auto\n")},
 		"takes nothing in":                    {persist.Ifupdown, persist.Existing{"/etc/network/interfaces": "auto eth0\nsource /etc/network/other/*\n"}},
 		"maps eth0":                           {persist.Ifupdown, persist.Existing{"/etc/network/interfaces": "source interfaces.d/*\nmapping eth0\n  script x\n"}},
 		"hands the network to NetworkManager": {persist.Netplan, persist.Existing{"/etc/netplan/a.yaml": "network:\n  renderer: NetworkManager\n"}},
@@ -231,6 +242,15 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s, for %q: %v", c.manager, says, err)
 		}
 	}
+}
+
+// profiles are NetworkManager's, each by what is in its [connection] and behind.
+func profiles(texts ...string) persist.Existing {
+	have := persist.Existing{}
+	for i, text := range texts {
+		have[fmt.Sprintf("/etc/NetworkManager/system-connections/a%d.nmconnection", i)] = "[connection]\n" + text
+	}
+	return have
 }
 
 func TestTheUnitNeedsItsFile(t *testing.T) {

@@ -1,6 +1,7 @@
 package persist
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -52,7 +53,12 @@ type Bridge struct {
 	DHCP4     *Identity       // nil: no DHCP
 	DHCP6     bool
 	RA        bool
-	Token     string
+	// Defaults are the default routes of the main table by the bridge, whoever made them,
+	// that with the lowest metric first.
+	Defaults []model.Route
+	// Advertised are the addresses that it has by RAs.
+	Advertised []netip.Addr
+	Token      string
 }
 
 // Identity is by what a DHCP server knows the host.
@@ -68,6 +74,7 @@ type Tap struct {
 	MAC                                          model.MAC
 	MTU                                          int
 	Owner, Group                                 string // names or numbers, "" for none
+	UID, GID                                     *uint32
 	MultiQueue, VnetHeader, PacketInfo, Isolated bool
 	Addresses                                    []netip.Prefix
 }
@@ -109,6 +116,7 @@ func WishOf(after model.Snapshot, own plan.Owned, leases []Lease) Wish {
 
 func tapOf(here *model.Namespace, l model.Link) Tap {
 	t := Tap{Name: l.Name, Bridge: l.Master, MAC: l.MAC, MTU: l.MTU, MultiQueue: l.Tap.MultiQueue, VnetHeader: l.Tap.VnetHeader, PacketInfo: l.Tap.PacketInfo, Isolated: l.Port != nil && l.Port.Isolated}
+	t.UID, t.GID = l.Tap.Owner, l.Tap.Group
 	t.Owner, t.Group = nameOf(l.Tap.OwnerName, l.Tap.Owner), nameOf(l.Tap.GroupName, l.Tap.Group)
 	for _, a := range here.AddressesOf(l.Name) {
 		if a.Origin == model.Static {
@@ -137,6 +145,9 @@ func bridgeOf(here *model.Namespace, l model.Link, made bool, own plan.Owned, le
 		b.addAddress(a, leases)
 	}
 	for _, r := range here.RoutesOf(l.Name) {
+		if r.IsDefault() && r.Table == model.TableMain {
+			b.Defaults = append(b.Defaults, r)
+		}
 		switch {
 		case r.Protocol == "ra":
 			b.RA = true
@@ -148,6 +159,7 @@ func bridgeOf(here *model.Namespace, l model.Link, made bool, own plan.Owned, le
 			b.Routes = append(b.Routes, r)
 		}
 	}
+	slices.SortStableFunc(b.Defaults, func(x, y model.Route) int { return cmp.Compare(x.Metric, y.Metric) })
 	return b
 }
 
@@ -164,7 +176,7 @@ func (b *Bridge) addAddress(a model.Address, leases []Lease) {
 			b.DHCP4 = &leases[lease].Identity
 		}
 	case a.Origin == model.RA, !is4 && a.Origin == model.DHCP && !a.Prefix.IsSingleIP():
-		b.RA = true
+		b.RA, b.Advertised = true, append(b.Advertised, a.Prefix.Addr())
 	case a.Origin == model.DHCP:
 		b.DHCP6 = true
 	default:
