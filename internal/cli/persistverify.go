@@ -281,7 +281,7 @@ func withoutRouters(n model.Namespace) model.Namespace {
 // the leading slash.
 func configuration() (map[string]string, error) {
 	out := map[string]string{}
-	for _, dir := range []string{"etc/systemd/network", "etc/netplan", "etc/network", "etc/NetworkManager/system-connections"} {
+	for _, dir := range []string{"etc/systemd/network", "etc/netplan", "etc/network", "etc/NetworkManager/system-connections", "etc/NetworkManager/NetworkManager.conf", "etc/NetworkManager/conf.d"} {
 		err := fs.WalkDir(os.DirFS("/"), dir, func(path string, d fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return fs.SkipAll

@@ -130,6 +130,39 @@ func TestAsked(t *testing.T) {
 	}
 }
 
+// settings are NetworkManager's, which count how often they are read anew.
+type settings struct{ reloads *int }
+
+func (s settings) ReloadConnections() (bool, *dbus.Error) { *s.reloads++; return true, nil }
+
+// Profiles are read anew only where one of ours has lost its file.
+func TestForgetProfiles(t *testing.T) {
+	for file, want := range map[string]int{
+		"/etc/NetworkManager/system-connections/drawbridge-br0.nmconnection":  1,
+		"/etc/NetworkManager/system-connections/drawbridge-eth0.nmconnection": 0, // it is there
+		"/etc/NetworkManager/system-connections/theirs.nmconnection":          0,
+		"": 0,
+	} {
+		conn, socket := startBus(t)
+		reloads := 0
+		if err := conn.Export(settings{&reloads}, "/org/freedesktop/NetworkManager/Settings", "org.freedesktop.NetworkManager.Settings"); err != nil {
+			t.Fatal(err)
+		}
+		serve(t, conn, service{answer: objects{"/s": {nmConnection: {"Filename": dbus.MakeVariant(file)}}}})
+		s := onBus(t, socket)
+		s.Root.(fstest.MapFS)["etc/NetworkManager/system-connections/drawbridge-eth0.nmconnection"] = &fstest.MapFile{Data: []byte("x")}
+		b, err := s.bus(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.forgetProfiles(b)
+		b.close()
+		if err != nil || reloads != want {
+			t.Errorf("%q: read anew %d times, want %d; %v", file, reloads, want, err)
+		}
+	}
+}
+
 // Nobody has the name on the bus: what it has noted tells.
 func TestNotOnTheBus(t *testing.T) {
 	_, socket := startBus(t)

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"drawbridge/internal/model"
@@ -112,6 +114,11 @@ func (s System) reload(ctx context.Context, name string, links []string, leave b
 	if name == Networkd {
 		return b.call("org.freedesktop.network1", "/org/freedesktop/network1", "org.freedesktop.network1.Manager.Reload", nil)
 	}
+	if !leave {
+		if err := s.forgetProfiles(b); err != nil {
+			return err
+		}
+	}
 	const conf = uint32(1) // NM_MANAGER_RELOAD_FLAG_CONF
 	if err := b.call("org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager", "org.freedesktop.NetworkManager.Reload", nil, conf); err != nil {
 		return err
@@ -119,6 +126,25 @@ func (s System) reload(ctx context.Context, name string, links []string, leave b
 	for _, link := range links {
 		if err := b.setManaged(link, !leave); err != nil {
 			return fmt.Errorf("%s: %w", link, err)
+		}
+	}
+	return nil
+}
+
+// forgetProfiles has NetworkManager forget the profiles of ours whose files were taken away.
+// It has them in memory until it is told, and would activate them on what it is given back.
+func (s System) forgetProfiles(b *bus) error {
+	var all objects
+	if err := b.call("org.freedesktop.NetworkManager", "/org/freedesktop", "org.freedesktop.DBus.ObjectManager.GetManagedObjects", &all); err != nil {
+		return err
+	}
+	for _, o := range all {
+		file := property[string](o[nmConnection], "Filename")
+		if !strings.HasPrefix(path.Base(file), "drawbridge-") {
+			continue
+		}
+		if _, err := fs.Stat(s.Root, strings.TrimPrefix(file, "/")); errors.Is(err, fs.ErrNotExist) {
+			return b.call("org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager/Settings", "org.freedesktop.NetworkManager.Settings.ReloadConnections", nil)
 		}
 	}
 	return nil

@@ -77,7 +77,7 @@ func linkDifferences(was, is model.Link) (out []string) {
 	tell("up", was.Up, is.Up)
 	if was.Bridge != nil && is.Bridge != nil {
 		tell("spanning tree", was.Bridge.STP, is.Bridge.STP)
-		tell("forward delay", was.Bridge.ForwardDelay, is.Bridge.ForwardDelay)
+		tell("forward delay", forwardDelay(was.Bridge), forwardDelay(is.Bridge))
 		tell("ageing", was.Bridge.AgeingTime, is.Bridge.AgeingTime)
 		tell("VLAN filtering", was.Bridge.VLANFiltering, is.Bridge.VLANFiltering)
 		tell("multicast snooping", was.Bridge.McastSnooping, is.Bridge.McastSnooping)
@@ -94,6 +94,16 @@ func linkDifferences(was, is model.Link) (out []string) {
 		tell("persistent", was.Tap.Persistent, is.Tap.Persistent)
 	}
 	return out
+}
+
+// forwardDelay is what ports would wait if they had to. Without spanning tree nothing waits
+// (br_make_forwarding), and when that is switched on, a shorter delay becomes the least that
+// it allows (br_stp_start): 0 is the same, and NetworkManager cannot say it.
+func forwardDelay(b *model.Bridge) uint32 {
+	if b.STP {
+		return b.ForwardDelay
+	}
+	return max(b.ForwardDelay, model.MinForwardDelay)
 }
 
 // originOf: a manager that hears router advertisements itself sets a lifetime, as for a

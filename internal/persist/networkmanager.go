@@ -1,9 +1,10 @@
 package persist
 
 import (
+	"cmp"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
-	"net"
 	"net/netip"
 	"path"
 	"slices"
@@ -109,15 +110,15 @@ func (k *keyfiles) bridge(b Bridge) error {
 		wired = append(wired, "mtu="+strconv.Itoa(b.MTU))
 	}
 	text.section("ethernet", wired...)
-	// It knows no bridge without a forward delay of its own: unset is 15 s.
-	text.section("bridge", "stp=false", "forward-delay=0", fmt.Sprintf("multicast-snooping=%t", b.McastSnooping))
+	// It takes 0 for unset, which is 15 s; 2 s is the least that it has words for.
+	text.section("bridge", "stp=false", "forward-delay=2", fmt.Sprintf("multicast-snooping=%t", b.McastSnooping))
 	if theirs.file != "" {
 		k.carry(text, b, theirs)
 		k.file(b.Name, fmt.Sprintf("the host's place on %s, as %s has it for %s", b.Name, theirs.file, b.Uplink), text)
 		return nil
 	}
 	for _, four := range []bool{true, false} {
-		lines, err := b.keyfileIP(four)
+		lines, err := k.ip(b, four)
 		if err != nil {
 			return err
 		}
@@ -180,8 +181,8 @@ func (k *keyfiles) uplink(b Bridge, theirs keyfile) error {
 	return nil
 }
 
-// keyfileIP is [ipv4] or [ipv6] of what the kernel has.
-func (b Bridge) keyfileIP(four bool) ([]string, error) {
+// ip is [ipv4] or [ipv6] of what the kernel has.
+func (k *keyfiles) ip(b Bridge, four bool) ([]string, error) {
 	var addresses []model.Address
 	for _, a := range b.Addresses {
 		if a.Prefix.Addr().Is4() == four {
@@ -225,7 +226,7 @@ func (b Bridge) keyfileIP(four bool) ([]string, error) {
 		lines = append(lines, fmt.Sprintf("route-metric=%d", b.metric(four, 0)))
 	}
 	if four && b.DHCP4 != nil {
-		lines = append(lines, b.DHCP4.keyfile()...)
+		lines = append(lines, "dhcp-client-id="+cmp.Or(k.identity(b), "mac"))
 	}
 	if !four && (method == "auto" || method == "manual" || method == "dhcp") {
 		lines = append(lines, b.interfaceID()...)
@@ -271,15 +272,6 @@ func (b Bridge) metric(four bool, otherwise int64) int64 {
 	return otherwise
 }
 
-// keyfile is the client identifier as it was sent, type and all: "mac", "stable" and "duid"
-// would each be made anew, from another link or another profile.
-func (i *Identity) keyfile() []string {
-	if len(i.ClientID) < 2 {
-		return []string{"dhcp-client-id=mac"}
-	}
-	return []string{"dhcp-client-id=" + octets(i.ClientID)}
-}
-
 // interfaceID has SLAAC make the address that the host has: by itself NetworkManager makes
 // it of the link's name and the profile, which are others now (RFC 7217).
 func (b Bridge) interfaceID() []string {
@@ -297,7 +289,7 @@ func (b Bridge) interfaceID() []string {
 
 // eui64 is the interface identifier that the kernel makes of a MAC address (RFC 4291, A).
 func eui64(mac model.MAC) string {
-	hw, err := net.ParseMAC(string(mac))
+	hw, err := hex.DecodeString(strings.ReplaceAll(string(mac), ":", ""))
 	if err != nil || len(hw) != 6 {
 		return ""
 	}

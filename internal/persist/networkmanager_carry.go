@@ -160,13 +160,14 @@ func (k *keyfiles) carry(text *ini, b Bridge, theirs keyfile) {
 
 func (k *keyfiles) carry4(b Bridge, theirs keyfile, s section) []string {
 	lines := slices.Clone(s.lines)
+	identity := k.identity(b)
 	auto := theirs.value("ipv4", "method") == "auto" || theirs.value("ipv4", "method") == ""
 	id := theirs.value("ipv4", "dhcp-client-id")
 	switch {
 	case !auto:
-	case b.DHCP4 != nil && len(b.DHCP4.ClientID) > 1:
+	case identity != "":
 		lines = slices.DeleteFunc(lines, func(l line) bool { return l.key == "dhcp-client-id" || l.key == "dhcp-iaid" })
-		lines = append(lines, line{"dhcp-client-id", octets(b.DHCP4.ClientID)})
+		lines = append(lines, line{"dhcp-client-id", identity})
 	case id == "perm-mac": // a bridge has none
 		lines = slices.DeleteFunc(lines, func(l line) bool { return l.key == "dhcp-client-id" })
 		lines = append(lines, line{"dhcp-client-id", "mac"})
@@ -174,6 +175,20 @@ func (k *keyfiles) carry4(b Bridge, theirs keyfile, s section) []string {
 		k.out.Notes = append(k.out.Notes, fmt.Sprintf("%s has dhcp-client-id=%s, which is another one on %s, and what was sent is not known: the DHCP server may give another address", theirs.file, id, b.Name))
 	}
 	return written(withMetric(lines, b.metric(true, nmEthernetMetric)))
+}
+
+// identity is the client identifier as it was sent, type and all: "mac", "stable" and "duid"
+// would each be made anew, from another link or another profile. NetworkManager notes none
+// with a lease: where nobody else knows it, it is what our own profile has it send now.
+func (k *keyfiles) identity(b Bridge) string {
+	switch {
+	case b.DHCP4 == nil:
+		return ""
+	case len(b.DHCP4.ClientID) > 1:
+		return octets(b.DHCP4.ClientID)
+	}
+	sections, _ := parseINI(k.have[keyfileDir+"drawbridge-"+b.Name+".nmconnection"])
+	return keyfile{sections: sections}.value("ipv4", "dhcp-client-id")
 }
 
 func (k *keyfiles) carry6(b Bridge, theirs keyfile, s section) []string {

@@ -253,6 +253,59 @@ func profiles(texts ...string) persist.Existing {
 	return have
 }
 
+// The address that a host has from RAs comes back: by the MAC address where it was made of
+// that, else by what it ends with.
+func TestInterfaceID(t *testing.T) {
+	for end, want := range map[string]string{"::ff:fe00:5": "addr-gen-mode=eui64\nroute-metric", "::9": "addr-gen-mode=eui64\ntoken=::9\n"} {
+		s, own := leased()
+		id := netip.MustParseAddr(end).As16()
+		copy(id[:8], netip.MustParseAddr("2001:db8::").AsSlice())
+		s.Here().Addresses[1].Prefix = netip.PrefixFrom(netip.AddrFrom16(id), 64)
+		m, _ := persist.Find(persist.NetworkManager)
+		w := persist.WishOf(s, own, nil)
+		w.File = source()
+		files, err := m.Plan(w, profiles("type=ethernet\ninterface-name=eth0\n[ipv6]\nmethod=auto\n"))
+		var got string
+		for _, f := range files.Files {
+			if strings.HasSuffix(f.Path, "br0.nmconnection") {
+				_, got, _ = strings.Cut(f.Content, "[ipv6]\n")
+			}
+		}
+		if err != nil || !strings.Contains(got, want) || strings.Contains(got, "token=") != (end == "::9") {
+			t.Errorf("%s: %v\n%s", end, err, got)
+		}
+	}
+}
+
+// A delay of nothing and the least that spanning tree allows are the same without it, and
+// nothing else is.
+func TestForwardDelays(t *testing.T) {
+	for _, c := range []struct {
+		stp      bool
+		was, is  uint32
+		differed bool
+	}{
+		{false, 0, model.MinForwardDelay, false},
+		{false, 0, 0, false},
+		{false, 0, 1500, true},
+		{false, model.MinForwardDelay, 1500, true},
+		{false, 1500, 0, true},
+		{true, 0, model.MinForwardDelay, true},
+		{true, 700, 700, false},
+	} {
+		host := func(delay uint32) model.Namespace {
+			s, _ := bridged()
+			*s.Here().Link("br0").Bridge = model.Bridge{STP: c.stp, ForwardDelay: delay}
+			return *s.Here()
+		}
+		s, own := bridged()
+		d := persist.WishOf(s, own, nil).Differences(host(c.was), host(c.is))
+		if (len(d) == 1 && strings.Contains(d[0], "forward delay")) != c.differed || len(d) > 1 {
+			t.Errorf("%+v: %q", c, d)
+		}
+	}
+}
+
 func TestTheUnitNeedsItsFile(t *testing.T) {
 	s, own := bridged()
 	w := persist.WishOf(s, own, nil)

@@ -104,6 +104,34 @@ func (b *builder) leaveUplink(uplink string) {
 	}
 }
 
+// leaveGoing tells NetworkManager of what is taken apart where it holds it, as it does after
+// a reboot from our own files: it plugs a port in again that is taken out, and makes a
+// bridge anew. What it is told to let go stays as it is, addresses too; networkd would take
+// those, and does nothing by itself about a port.
+func (b *builder) leaveGoing(w *wanted) {
+	var links []string
+	add := func(name string) {
+		if b.manages(model.NetworkManager, name) && !slices.Contains(links, name) {
+			links = append(links, name)
+		}
+	}
+	for _, u := range b.own.Uplinks {
+		if wb := w.bridge(u.Bridge); wb == nil || wb.uplink != u.Name {
+			add(u.Name)
+		}
+	}
+	for _, l := range b.own.Links {
+		if w.bridge(l.Name) == nil && w.cable(l.Name) == nil && !b.stays(l, w) {
+			add(l.Name)
+		}
+	}
+	if len(links) > 0 {
+		b.step(fmt.Sprintf("Tell %s to leave %s alone", model.NetworkManager, namesOf(links)),
+			"It has made them at boot, and would make again what is taken apart here. It is told for this boot only.",
+			model.LeaveAlone{Manager: model.NetworkManager, Links: links})
+	}
+}
+
 // GiveBack plans what `down` left for later: see Options.Written.
 func GiveBack(now model.Snapshot, own Owned, opt Options) (Plan, error) {
 	b := newBuilder(now.Clone(), own, opt)

@@ -25,6 +25,49 @@ func indexOfStep(p Plan, op string, object string) int {
 	return slices.IndexFunc(p.Steps, func(st Step) bool { return st.Do.Op() == op && st.Do.Object() == object })
 }
 
+// NetworkManager, which has made everything at boot, lets go of it before down takes it
+// apart, and gets the uplink back at the end; networkd would take the addresses, and is not told.
+func TestDownAfterABoot(t *testing.T) {
+	for _, name := range []string{model.NetworkManager, model.Networkd} {
+		p, err := Diff(host(), bridgedFile(), Owned{}, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		booted, err := p.After()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range []string{"eth0", "br0"} {
+			booted.Here().Link(link).Managers = []model.Manager{{Name: name, How: model.Asked, Acts: true}}
+		}
+		if again, err := Diff(booted, bridgedFile(), p.Owned, options); err != nil || len(again.Steps) != 0 {
+			t.Errorf("%s: there is %v to do, %v", name, again.Steps, err)
+		}
+		down, err := Diff(booted, spec.Desired{}, p.Owned, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told, back := indexOfStep(down, "leave-alone", name), indexOfStep(down, "manage-again", name)
+		if name == model.Networkd {
+			if told >= 0 || back >= 0 {
+				t.Errorf("networkd is told at %d, and given back at %d", told, back)
+			}
+			continue
+		}
+		if told < 0 || told > indexOfStep(down, "set-master", "eth0") || told > indexOfStep(down, "add-addresses", "eth0") || back < indexOfStep(down, "delete-link", "br0") {
+			t.Errorf("told at %d, given back at %d of %d; the uplink gets its addresses at %d", told, back, len(down.Steps), indexOfStep(down, "add-addresses", "eth0"))
+		}
+		if links := down.Steps[told].Do.(model.LeaveAlone).Links; !slices.Contains(links, "eth0") || !slices.Contains(links, "br0") {
+			t.Errorf("told of %v", links)
+		}
+		kept := options
+		kept.Written = true
+		if down, err = Diff(booted, spec.Desired{}, p.Owned, kept); err != nil || indexOfStep(down, "leave-alone", name) < 0 || indexOfStep(down, "manage-again", name) >= 0 {
+			t.Errorf("with files that bring it back at once: %v, %v", down.Steps, err)
+		}
+	}
+}
+
 // A manager is told of new links before they are made, of the uplink once it has nothing of
 // the manager's; and down gives all back, at the end.
 func TestBeside(t *testing.T) {

@@ -28,6 +28,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	}
 	b.stopMachines(w)
 	b.stopServices(w)
+	b.leaveGoing(w)
 	b.dropAddresses(w)
 	b.unproxy(w)
 	b.prepareRoutes(w)
