@@ -67,8 +67,8 @@ func TestBrowser(t *testing.T) {
 	at(plug)
 
 	// Before and after, by button and by key: the host end of eth0 is up in the stack, and
-	// then down on the bridge.
-	end := fmt.Sprintf(`[...document.querySelectorAll('#%[1]s .g-interface')].filter(g => g.id.endsWith('interface-host-eth0') && g.checkVisibility()).map(g => Math.min(...[...g.querySelectorAll('circle')].map(c => c.getBoundingClientRect().top)))`, plug)
+	// then down on the bridge: in the picture, wherever the page is scrolled to.
+	end := fmt.Sprintf(`[...document.querySelectorAll('#%[1]s .g-interface')].filter(g => g.id.endsWith('interface-host-eth0') && g.checkVisibility()).map(g => Math.min(...[...g.querySelectorAll('circle')].map(c => Math.round(c.getBoundingClientRect().top - c.ownerSVGElement.getBoundingClientRect().top))))`, plug)
 	after := b.Ask(end)
 	b.Click("#" + plug + " [data-show=before]")
 	before := b.Ask(end)
