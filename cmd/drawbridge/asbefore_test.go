@@ -75,9 +75,9 @@ func stateOf(namespace string) (state, error) {
 	for _, what := range []string{"ip -d link show", "ip -d addr show", "ip -4 route show table all", "ip -6 route show table all", "ip rule", "ip -6 rule",
 		"ip nexthop", "ip neigh show nud permanent", "ip neigh show proxy", "ip -6 neigh show proxy", "tc qdisc show", "ip token"} {
 		words := strings.Fields(what)
-		out, err := exec.Command(words[0], append([]string{"-n", namespace}, words[1:]...)...).CombinedOutput()
+		out, err := exec.Command(words[0], append([]string{"-n", namespace}, words[1:]...)...).Output()
 		if err != nil {
-			return s, fmt.Errorf("%s: %w: %s", what, err, out)
+			return s, fmt.Errorf("%s: %w", what, err)
 		}
 		for line := range strings.Lines(string(out)) {
 			line = withoutRunning(line)
@@ -96,7 +96,8 @@ func stateOf(namespace string) (state, error) {
 }
 
 // withoutRunning drops what the kernel counts: promiscuity, and the time that is left,
-// but not whether there is an end to it.
+// but not whether there is an end to it; and the name of the namespace of a veth's peer,
+// which depends on what else this machine runs.
 func withoutRunning(line string) string {
 	words := strings.Fields(line)
 	for i := 0; i+1 < len(words); i++ {
@@ -104,6 +105,8 @@ func withoutRunning(line string) string {
 			words[i+1] = "N"
 		}
 		switch words[i] {
+		case "link-netns", "link-netnsid": // the name, unless ip meets one in /run/netns that just goes
+			words[i], words[i+1] = "link-netns", "N"
 		case "promiscuity", "allmulti", "expires", "valid_lft", "preferred_lft":
 			if words[i+1] != "forever" && words[i+1] != "0sec" {
 				words[i+1] = "N"
