@@ -166,33 +166,16 @@ func (b *builder) publishedOnce() {
 
 // publishes reads one port or a list of them.
 func (p *parser) publishes(k *key, n *yaml.Node, v *value) {
-	items, list := []*yaml.Node{n}, n.Kind == yaml.SequenceNode
-	if list {
-		items = n.Content
-	}
-	hint := "for example " + k.name + ": " + k.examples[0]
-	for i, c := range items {
-		here := v.at
-		if list {
-			here = v.item(i, p.pos(c))
+	p.each(k, n, v, "", func(c *yaml.Node, here at, _ bool) bool {
+		if !isText(c) && (c.Kind != yaml.ScalarNode || c.Tag != "!!int") {
+			p.errorf(here, CodeType, "for example "+k.name+": "+k.examples[0], "%s is a port, HOSTPORT:PORT, or a list of them, not %s", k.name, describe(c))
+			return false
 		}
-		c, ok := p.resolve(c, here)
-		switch {
-		case !ok:
-			v.bad = true
-		case !isText(c) && (c.Kind != yaml.ScalarNode || c.Tag != "!!int"):
-			p.errorf(here, CodeType, hint, "%s is a port, HOSTPORT:PORT, or a list of them, not %s", k.name, describe(c))
-			v.bad = true
-		default:
-			one, problem, hint := parsePublish(c.Value)
-			one.Pos = here.Pos
-			if problem != "" {
-				p.errorf(here, k.code(c.Value), hint, "%s", problem)
-				v.bad = true
-			}
-			v.publish = append(v.publish, one)
-		}
-	}
+		one, problem, hint := parsePublish(c.Value)
+		one.Pos = here.Pos
+		v.publish = append(v.publish, one)
+		return p.fine(k, c, here, problem, hint)
+	})
 }
 
 // parsePublish reads [ADDRESS:]PORT[:PORT][/PROTOCOL], an IPv6 address in brackets.
@@ -273,40 +256,19 @@ func parseZone(s string) (problem, hint string) {
 
 // servers reads a word, an address, or a list of addresses.
 func (p *parser) servers(k *key, n *yaml.Node, v *value) {
-	items, list := []*yaml.Node{n}, n.Kind == yaml.SequenceNode
-	if list {
-		items = n.Content
-	}
-	if len(items) == 0 {
-		p.errorf(v.at, CodeValue, "leave the key out, or give an address", "%s: an empty list", k.name)
-		v.bad = true
-	}
-	for i, c := range items {
-		here := v.at
-		if list {
-			here = v.item(i, p.pos(c))
-		}
-		c, ok := p.resolve(c, here)
-		switch {
-		case !ok:
-			v.bad = true
-			continue
-		case !isText(c):
+	p.each(k, n, v, "give an address", func(c *yaml.Node, here at, inList bool) bool {
+		if !isText(c) {
 			p.errorf(here, CodeType, "for example "+k.name+": "+k.examples[0], "%s is an IP address or a list of them, not %s", k.name, describe(c))
-			v.bad = true
-			continue
+			return false
 		}
-		if w := k.word(c.Value); w != nil && !list {
+		if w := k.word(c.Value); w != nil && !inList {
 			v.text, v.isWord = w.name, true
-			continue
+			return true
 		}
 		a, problem, hint := parseAddress(c.Value)
-		if problem != "" {
-			p.errorf(here, k.code(c.Value), hint, "%s", problem)
-			v.bad = true
-		}
 		v.addresses = append(v.addresses, a)
-	}
+		return p.fine(k, c, here, problem, hint)
+	})
 }
 
 // Forwards tells whether anything is to be forwarded for a network by rules of ours.

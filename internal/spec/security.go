@@ -94,35 +94,15 @@ type allowedItem struct {
 
 // allowed reads one item or a list of them.
 func (p *parser) allowed(k *key, n *yaml.Node, v *value) {
-	items, list := []*yaml.Node{n}, n.Kind == yaml.SequenceNode
-	if list {
-		items = n.Content
-	}
-	if len(items) == 0 {
-		p.errorf(v.at, CodeValue, "leave the key out, or name something", "%s: an empty list", k.name)
-		v.bad = true
-	}
-	for i, c := range items {
-		here := v.at
-		if list {
-			here = v.item(i, p.pos(c))
-		}
-		c, ok := p.resolve(c, here)
-		switch {
-		case !ok:
-			v.bad = true
-		case !isText(c):
+	p.each(k, n, v, "name something", func(c *yaml.Node, here at, _ bool) bool {
+		if !isText(c) {
 			p.errorf(here, CodeType, "one of "+strings.Join(k.wordsOfToday(), ", ")+", a MAC address, an IP address or a subnet", "%s is a word, an address or a list of them, not %s", k.name, describe(c))
-			v.bad = true
-		default:
-			a, problem, hint := k.readAllowed(c.Value)
-			if problem != "" {
-				p.errorf(here, k.code(c.Value), hint, "%s", problem)
-				v.bad = true
-			}
-			v.allowed = append(v.allowed, a)
+			return false
 		}
-	}
+		a, problem, hint := k.readAllowed(c.Value)
+		v.allowed = append(v.allowed, a)
+		return p.fine(k, c, here, problem, hint)
+	})
 }
 
 func (k *key) readAllowed(s string) (a allowedItem, problem, hint string) {

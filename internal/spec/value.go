@@ -256,15 +256,15 @@ func (p *parser) texts(n *yaml.Node, a at, not string) (out []placedText, bad bo
 	return out, bad
 }
 
-// prefixes reads a word, an address with its length, or a list of such addresses.
-func (p *parser) prefixes(k *key, n *yaml.Node, v *value) {
-	items := []*yaml.Node{n}
-	list := n.Kind == yaml.SequenceNode
+// each reads one value, or each of a list of them; read tells whether it is well. An empty
+// list is refused where there is a hint what to do instead.
+func (p *parser) each(k *key, n *yaml.Node, v *value, instead string, read func(c *yaml.Node, here at, inList bool) bool) {
+	items, list := []*yaml.Node{n}, n.Kind == yaml.SequenceNode
 	if list {
 		items = n.Content
 	}
-	if len(items) == 0 {
-		p.errorf(v.at, CodeValue, "leave the key out, or give an address", "%s: an empty list", k.name)
+	if len(items) == 0 && instead != "" {
+		p.errorf(v.at, CodeValue, "leave the key out, or "+instead, "%s: an empty list", k.name)
 		v.bad = true
 	}
 	for i, c := range items {
@@ -273,10 +273,23 @@ func (p *parser) prefixes(k *key, n *yaml.Node, v *value) {
 			here = v.item(i, p.pos(c))
 		}
 		c, ok := p.resolve(c, here)
-		if !ok || !p.prefix(k, c, here, list, v) {
+		if !ok || !read(c, here, list) {
 			v.bad = true
 		}
 	}
+}
+
+// fine tells whether there is no problem with a text, and tells of the problem.
+func (p *parser) fine(k *key, n *yaml.Node, here at, problem, hint string) bool {
+	if problem != "" {
+		p.errorf(here, k.code(n.Value), hint, "%s", problem)
+	}
+	return problem == ""
+}
+
+// prefixes reads a word, an address with its length, or a list of such addresses.
+func (p *parser) prefixes(k *key, n *yaml.Node, v *value) {
+	p.each(k, n, v, "give an address", func(c *yaml.Node, here at, inList bool) bool { return p.prefix(k, c, here, inList, v) })
 }
 
 func (p *parser) prefix(k *key, n *yaml.Node, here at, inList bool, v *value) bool {
@@ -302,12 +315,9 @@ func (p *parser) prefix(k *key, n *yaml.Node, here at, inList bool, v *value) bo
 		p.badPrefix(k, n.Value, here, example)
 		return false
 	}
-	if problem, hint := checkHostPrefix(prefix); problem != "" {
-		p.errorf(here, k.code(n.Value), hint, "%s", problem)
-		return false
-	}
+	problem, hint := checkHostPrefix(prefix)
 	v.prefixes = append(v.prefixes, placed{here, prefix})
-	return true
+	return p.fine(k, n, here, problem, hint)
 }
 
 func (p *parser) badPrefix(k *key, text string, here at, hint string) {
