@@ -25,7 +25,8 @@ func newStatusCommand(a *app) *cobra.Command {
 		Use:   "status",
 		Short: "Networks, ports, machines: who is where, with which address",
 		Long: `The bridges of this namespace with their ports and the host's own addresses there,
-and the machines with their NICs. What drawbridge made is marked as ours.
+and the machines with their NICs. What drawbridge made is marked as ours, with how its
+network is connected, and which of the host's ports lead to which machine.
 
 The addresses of a machine are those that its guest tells, where there is an agent of ours
 in it, and those that its port was seen to use: a secured port remembers what it told by
@@ -85,6 +86,11 @@ type bridgeStatus struct {
 	MAC       model.MAC      `json:"mac"`
 	Addresses []netip.Prefix `json:"addresses"`
 	Ports     []portStatus   `json:"ports"`
+	// Network and Mode are those of the file, of a bridge of ours; Published are the host's
+	// ports that lead to the network's machines.
+	Network   string          `json:"network,omitempty"`
+	Mode      string          `json:"mode,omitempty"`
+	Published []publishedPort `json:"published,omitempty"`
 }
 
 type portStatus struct {
@@ -173,6 +179,7 @@ func (a *app) look(ctx context.Context, s *session, ears *ears, o statusOptions)
 	heard := ears.heard()
 	st.Alarms = doctor.Alarms(snap, facts(heard))
 	st.addServices(snap, filepath.Join(s.store.Dir, "services"))
+	st.addNetworks(snap.Here(), owned)
 	if o.neighbours {
 		st.Neighbours = neighbours(st, snap, heard)
 	}
@@ -281,7 +288,11 @@ func (a *app) printStatus(st status) {
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
 	for _, b := range st.Bridges {
-		fmt.Fprintf(w, "%s\tbridge%s\t%s\t%s\n", b.Name, mark(b.Ours), b.MAC, joinPrefixes(b.Addresses))
+		what := "bridge" + mark(b.Ours)
+		if b.Mode != "" {
+			what += ", " + b.Mode
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", b.Name, what, b.MAC, joinPrefixes(b.Addresses))
 		for _, p := range b.Ports {
 			what := p.Kind
 			switch {
@@ -296,6 +307,9 @@ func (a *app) printStatus(st status) {
 			if p.Machine == "" {
 				p.print(w)
 			}
+		}
+		for _, p := range b.Published {
+			p.print(w)
 		}
 	}
 	for _, s := range st.Services {
