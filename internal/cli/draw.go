@@ -15,7 +15,6 @@ import (
 	"drawbridge/internal/draw/svg"
 	"drawbridge/internal/iproute"
 	"drawbridge/internal/model"
-	"drawbridge/internal/trace"
 
 	"github.com/spf13/cobra"
 )
@@ -52,9 +51,9 @@ read. --from draws what somebody sent: a picture saved by --format json, or the 
 'ip -d -j addr', 'ip -j route' and the like in one file, a folder or a tar archive.
 --diff A B and --since FILE draw what changed between two such files, or since one.
 
---trace SRC DST tells below the picture, hop by hop, the way of a packet and of its answer,
-with the route, neighbour, forwarding entry, firewall rule or sysctl that decides at each, and
-a cross where it dies. SRC and DST are an address, the name of a machine or a namespace,
+--trace SRC DST draws the way of a packet along the wires, and that of its answer, and tells
+below the picture, hop by hop, the route, neighbour, forwarding entry, firewall rule or sysctl
+that decides at each, with a cross where it dies. In a terminal it is told only. SRC and DST are an address, the name of a machine or a namespace,
 "host", or "lan" for somebody on the LAN. Nothing is sent. What cannot be known is told with
 a question mark: root is needed to read the firewall.
 
@@ -72,7 +71,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
   drawbridge draw --all-namespaces --focus web
   drawbridge draw --watch
   drawbridge draw --trace web 198.18.0.9:80/tcp
-  drawbridge draw --all-namespaces --trace lan host
+  drawbridge draw --all-namespaces --trace lan host -o way.svg
   drawbridge draw --legend -o host.svg
   drawbridge draw --format json | jq '.interfaces[] | select(.wire_end.in == "nothing").name'`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -96,7 +95,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 	cmd.Flags().Float64Var(&o.scale, "scale", 1, "pixels of a png for each of the picture's")
 	cmd.Flags().BoolVar(&o.legend, "legend", false, "explain the signs below the picture")
 	cmd.Flags().BoolVar(&o.watch, "watch", false, "draw again in the terminal as the kernel changes; q quits")
-	cmd.Flags().StringVar(&o.trace, "trace", "", "tell the way of a packet from `SRC` to what follows: --trace SRC DST[:PORT/PROTOCOL]")
+	cmd.Flags().StringVar(&o.trace, "trace", "", "draw the way of a packet from `SRC` to what follows: --trace SRC DST[:PORT/PROTOCOL]")
 	cmd.Flags().IntVar(&o.size, "size", 0, "of a traced packet in `BYTES`; without it a small one, then one of the first link's MTU")
 	o.source.addFlags(cmd)
 	for _, other := range []string{"diff", "since", "watch", "focus", "print-collector"} {
@@ -144,12 +143,14 @@ func (a *app) draw(ctx context.Context, o drawOptions) error {
 	if err != nil {
 		return err
 	}
-	data, err := a.render(frame, snap, f, o)
-	if err == nil && o.trace != "" {
-		var t *trace.Trace
-		if t, err = a.traced(&snap, o); err == nil {
-			data, err = withTrace(t, f, picture{width: width(a.out)}, data)
+	if o.trace != "" {
+		if frame.Trace, err = a.traced(&snap, o); err != nil {
+			return err
 		}
+	}
+	data, err := a.render(frame, snap, f, o)
+	if err == nil && frame.Trace != nil {
+		data, err = withTrace(frame.Trace, f, picture{width: width(a.out)}, data)
 	}
 	if err != nil {
 		return err

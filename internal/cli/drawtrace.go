@@ -16,8 +16,8 @@ import (
 	"drawbridge/internal/trace"
 )
 
-// traceFormats are those that tell a trace.
-var traceFormats = []string{"terminal", "ascii", "text", "json"}
+// untraced are the formats that neither draw nor tell a trace: their readers lay them out.
+var untraced = []string{"mermaid", "dot"}
 
 // traceQuery reads SRC and DST[:PORT/PROTOCOL].
 func traceQuery(from, to string, size int) (trace.Query, error) {
@@ -54,7 +54,7 @@ func (a *app) traced(snap *model.Snapshot, o drawOptions) (*trace.Trace, error) 
 	return t, err
 }
 
-// withTrace puts a trace to a picture in a format that tells one.
+// withTrace puts a trace to a picture in a format that only tells one.
 func withTrace(t *trace.Trace, f format, p picture, data []byte) ([]byte, error) {
 	switch f.name {
 	case "json":
@@ -70,6 +70,9 @@ func withTrace(t *trace.Trace, f format, p picture, data []byte) ([]byte, error)
 		return slices.Concat(body, []byte(",\n  \"trace\": "), told, []byte("\n}\n")), nil
 	case "text":
 		return append([]byte(strings.Join(tellTrace(t, 1<<10), "\n")+"\n\n"), data...), nil
+	case "terminal", "ascii":
+	default: // it is in the picture
+		return data, nil
 	}
 	width := p.width
 	if width <= 0 {
@@ -124,12 +127,12 @@ func (l *liveRoutes) close() {
 	}
 }
 
-// traceable tells whether a format can tell a trace.
+// traceable tells whether a format can show a trace.
 func (f format) traceable() error {
-	if slices.Contains(traceFormats, f.name) {
+	if !slices.Contains(untraced, f.name) {
 		return nil
 	}
-	return withCode(exitUsage, fmt.Errorf("the format %s does not tell a trace\n  hint: %s do", f.name, strings.Join(traceFormats, ", ")))
+	return withCode(exitUsage, fmt.Errorf("the format %s does not show a trace\n  hint: all do but %s", f.name, strings.Join(untraced, ", ")))
 }
 
 // deepSnapshot is snapshot with the firewall's rules.

@@ -6,10 +6,13 @@
 // without deciding anything. The layout is computed once for the union of all
 // frames: whatever is in two of them stands at the same place in both.
 //
-// It imports the standard library and model only: no I/O, no clock, no environment.
+// It imports the standard library, model and trace only: no I/O, no clock, no environment.
 package draw
 
-import "drawbridge/internal/model"
+import (
+	"drawbridge/internal/model"
+	"drawbridge/internal/trace"
+)
 
 // Frame is what one picture shows.
 type Frame struct {
@@ -25,6 +28,9 @@ type Frame struct {
 	// Key has the signs of the [Vocabulary] below the picture. Legend explains the two
 	// ends on the first interface as well.
 	Key, Legend bool
+	// Trace is painted along the wires, and told below the picture; nil for none. A terminal's
+	// picture leaves it out: lines of one cell have no room beside them.
+	Trace *trace.Trace
 }
 
 // Options say how to lay out; the zero value is the default for a screen.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/trace"
 )
 
 // inMany is the wire end of a group: its members' are in cables, or dangle.
@@ -49,7 +50,7 @@ type foldable struct {
 	hosts   []string // where its host end is, in any frame
 	wire    string   // where its wire end is; "?" if that differs between frames
 	changed bool
-	pinned  bool // others are plugged into it, or it is a bridge's own
+	pinned  bool // others are plugged into it, it is a bridge's own, or on the way of a packet
 }
 
 // folder decides over all frames at once, so that what is folded in one is in all.
@@ -67,6 +68,9 @@ func fold(o Options, frames []Frame) []view {
 		f.study(&frames[i].Now)
 		if frames[i].Before != nil {
 			f.study(frames[i].Before)
+		}
+		if frames[i].Trace != nil {
+			f.pin(frames[i].Trace)
 		}
 	}
 	f.decide()
@@ -115,6 +119,15 @@ func (f *folder) study(w *model.Wiring) {
 			if into := f.info[e.ID]; e.In == model.InInterface && into != nil {
 				into.pinned = true
 			}
+		}
+	}
+}
+
+// pin keeps what a packet is traced through out of the groups: the reader is to see it.
+func (f *folder) pin(t *trace.Trace) {
+	for _, h := range t.Hops {
+		if x := f.info[h.Interface]; x != nil {
+			x.pinned = true
 		}
 	}
 }

@@ -27,6 +27,7 @@ type graph struct {
 	cabled                   map[string]*cable // by segment and ends
 	titleLines, captionLines int
 	keyTop                   float64
+	listTop, listBottom      float64 // of the hops of a trace
 	left, right              float64 // of the boxes
 	width, height            float64
 	bodyWidth                float64 // without what captions and labels of LANs add
@@ -84,6 +85,7 @@ type iface struct {
 	exits        bool // its wire end is ever outside of the box
 	onLAN        bool
 	routed       bool // its stack ever routes
+	passed       bool // a packet is traced through its stack
 	cabled       bool // to another box
 	lanIDs       []string
 	hub, tee     *container // bars of those whose host, or wire, end is in it
@@ -133,6 +135,7 @@ func collect(o Options, views []view) *graph {
 		g.addCables(&views[i])
 		g.addRoom(&views[i])
 		g.addRouters(&views[i])
+		g.addWay(&views[i])
 	}
 	return g
 }

@@ -91,6 +91,8 @@ func (s Style) font() font {
 		return font{size: 11.5, mono: true}
 	case NoteText:
 		return font{size: 11.5}
+	case HopText, HopMayText:
+		return font{size: 11, bold: true}
 	case MarkText:
 		return font{size: 16, bold: true}
 	default:

@@ -121,6 +121,7 @@ func (g *graph) placeRows() {
 		}
 		g.placeLANs(n, r, f)
 	}
+	g.placeList(f)
 	if slices.ContainsFunc(g.views, func(v view) bool { return v.Key || v.Legend }) {
 		g.keyTop = f.y + m.CaptionGap
 		_, f.y = g.keyParts(g.keyTop)

@@ -16,7 +16,8 @@ type Scene struct {
 // Group is the drawing of one object.
 type Group struct {
 	// ID is "stack:ID", "segment:ID", "router:ID", "interface:ID", "cable:ID", "ghost:ID" with
-	// the model's id, or "caption", "key", "background".
+	// the model's id, "way:there", "way:back", "hop:NUMBER", "outside:ADDRESS", or "caption",
+	// "key", "background", "cross", "hops".
 	ID string
 	// Title says what it is, for a tooltip and a screen reader.
 	Title  string
@@ -38,10 +39,14 @@ const (
 	HostBox      Style = "host"
 	VMBox        Style = "vm"
 	NamespaceBox Style = "ns"
-	BandBox      Style = "band"   // the IP stack in a box
-	VRFBox       Style = "vrf"    // a stack inside a stack
-	PlateBox     Style = "plate"  // an interface's name plate
-	RouterBox    Style = "router" // the sign of a stack that routes
+	BandBox      Style = "band"      // the IP stack in a box
+	VRFBox       Style = "vrf"       // a stack inside a stack
+	PlateBox     Style = "plate"     // an interface's name plate
+	RouterBox    Style = "router"    // the sign of a stack that routes
+	HopThere     Style = "hop-there" // the number of a hop on a packet's way
+	HopBack      Style = "hop-back"  // on that of its answer
+	HopMay       Style = "hop-may"   // where it depends on what is not known
+	HopDies      Style = "hop-dies"
 )
 
 // Styles of lines.
@@ -54,6 +59,11 @@ const (
 	Tunneled  Style = "tunnel" // joins two ends of a tunnel
 	Route     Style = "route"  // from a router's sign to a host end
 	GhostPipe Style = "ghost-pipe"
+	WayThere  Style = "way-there" // a packet's way, and its arrows; beside the wires
+	WayBack   Style = "way-back"
+	Cross     Style = "cross" // where it dies
+	// CrossCasing keeps a cross off what it is painted on.
+	CrossCasing Style = "cross-casing"
 	// Hop is a gap in a line that a pipe passes over, inside of a box or outside.
 	Hop        Style = "hop"
 	HopOutside Style = "hop-outside"
@@ -82,6 +92,10 @@ const (
 	RouterText  Style = "router-name"
 	MarkText    Style = "mark" // + − ~
 	CalloutText Style = "callout"
+	HopText     Style = "hop-number"
+	HopMayText  Style = "hop-number-may"
+	DiesText    Style = "dies" // what kills a packet
+	MayText     Style = "may"
 )
 
 // Box is a rectangle, rounded.
@@ -92,7 +106,7 @@ type Box struct {
 	Dashed bool
 }
 
-// Line is a run of horizontal and vertical strokes.
+// Line is a run of horizontal and vertical strokes; an arrow or a cross has slanting ones.
 type Line struct {
 	Points []Point
 	Style  Style

@@ -54,10 +54,10 @@ func (g *graph) addRouters(v *view) {
 	}
 }
 
-// routes tells whether there is a sign in a row of boxes in any view.
+// routes tells whether there is a sign, or a way, in the stacks of a row of boxes in any view.
 func (r *row) routes() bool {
 	return slices.ContainsFunc(r.parts, func(p *part) bool {
-		return slices.ContainsFunc(p.ifaces, func(i *iface) bool { return i.routed })
+		return slices.ContainsFunc(p.ifaces, func(i *iface) bool { return i.routed || i.passed })
 	})
 }
 
@@ -83,10 +83,31 @@ func (g *graph) routerGroups(v *view) []Group {
 	return out
 }
 
+// signLeft is where a sign begins above the first of its host ends.
+func (g *graph) signLeft(first *iface) float64 { return first.x - g.m.Overhang + g.m.Zone/2 }
+
+// signRight is where the sign of a stack ends in a part of its box, 0 where it has none.
+func (g *graph) signRight(v *view, stack string, p *part) float64 {
+	st := v.w.Stack(stack)
+	if st == nil {
+		return 0
+	}
+	var first *iface
+	for _, i := range g.routedEnds(v, *st) {
+		if i.part == p && (first == nil || i.col < first.col) {
+			first = i
+		}
+	}
+	if first == nil {
+		return 0
+	}
+	return g.signLeft(first) + g.routerWidth(v, *st)
+}
+
 func (g *graph) routerParts(ends []*iface, text string, width float64) []Part {
 	m, first := g.m, ends[len(ends)-1]
 	r := first.part.row
-	left, y := first.x-m.Overhang+m.Zone/2, r.router
+	left, y := g.signLeft(first), r.router
 	var out []Part
 	for n, i := range ends {
 		way := []Point{{i.x, y}, {i.x, r.lines[0]}}

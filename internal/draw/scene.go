@@ -9,6 +9,7 @@ import (
 // scene draws one view at the places that all views share.
 func (g *graph) scene(v *view) *Scene {
 	v.index = model.NewIndex(&v.Now)
+	way := g.wayOf(v)
 	s := &Scene{Rows: len(g.rows), Width: g.width, Height: g.height, Title: Clean(v.Title), Desc: describe(v.index)}
 	if s.Title == "" && len(v.w.Stacks) > 0 {
 		s.Title = "The network of " + Clean(v.w.Stacks[0].Name)
@@ -28,6 +29,7 @@ func (g *graph) scene(v *view) *Scene {
 	}
 	s.Groups = append(s.Groups, g.cableGroups(v)...)
 	s.Groups = append(s.Groups, g.barGroups(v)...)
+	s.Groups = append(s.Groups, way.lineGroups()...)
 	s.Groups = append(s.Groups, g.routerGroups(v)...)
 	s.Groups = append(s.Groups, g.ghostGroups(v)...)
 	for n, itf := range v.w.Interfaces {
@@ -38,6 +40,12 @@ func (g *graph) scene(v *view) *Scene {
 	}
 	g.addHops(s)
 	s.Groups = append(s.Groups, g.joints(v)...)
+	s.Groups = append(s.Groups, way.hopGroups()...)
+	if way != nil {
+		s.Desc += describeWay(v.Trace)
+		parts, _ := g.listParts(v.Trace, g.listTop)
+		s.Groups = append(s.Groups, Group{ID: "hops", Title: "What decides at each hop", Parts: parts})
+	}
 	if v.Key || v.Legend {
 		parts, _ := g.keyParts(g.keyTop)
 		s.Groups = append(s.Groups, Group{ID: "key", Title: "Key", Parts: parts})
@@ -316,7 +324,7 @@ func (g *graph) addHops(s *Scene) {
 	var flat []Line // horizontal strokes
 	for _, grp := range s.Groups {
 		for _, p := range grp.Parts {
-			if l, ok := p.(Line); ok && l.Style != Pipe && l.Style != GhostPipe && l.Style != Route {
+			if l, ok := p.(Line); ok && l.Style != Pipe && l.Style != GhostPipe && l.Style != Route && l.Style != WayThere && l.Style != WayBack {
 				for n := 1; n < len(l.Points); n++ {
 					if l.Points[n].Y == l.Points[n-1].Y {
 						flat = append(flat, Line{Points: l.Points[n-1 : n+1], Style: l.Style})

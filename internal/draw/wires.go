@@ -30,7 +30,7 @@ func (g *graph) cableGroups(v *view) []Group {
 		if c.onPipe {
 			grp.Title = Clean(c.a.name) + " is plugged into " + Clean(c.b.name)
 		}
-		if l, ok := g.cableLabel(placed); ok {
+		if l, ok := g.cableLabel(placed); ok && v.Trace == nil {
 			grp.Parts = append(grp.Parts, l)
 		}
 		out = append(out, grp)

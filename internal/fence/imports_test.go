@@ -22,7 +22,7 @@ var folders = map[string][]string{
 	"internal/forward": {"internal/model", "internal/nft"}, // as portsec, for what is forwarded
 	"internal/plan":    {"internal/model", "internal/spec", "internal/nft", "internal/portsec", "internal/forward"},
 	"internal/iproute": {"internal/model"}, // another source of snapshots beside kernel; pure
-	"internal/draw":    {"internal/model", "internal/plan"},
+	"internal/draw":    {"internal/model", "internal/plan", "internal/trace"},
 
 	"internal/draw/svg":         {"internal/model", "internal/draw"},
 	"internal/draw/term":        {"internal/model", "internal/draw"},

@@ -8,11 +8,7 @@ import (
 // Tell tells a trace in lines: a numbered hop each, what decided there below it, and a
 // cross where the packet dies. Wrap breaks a text to the width that it is given.
 func Tell(t *Trace, width int, wrap func(text string, width int) []string) []string {
-	port := ""
-	if t.Port != 0 {
-		port = fmt.Sprintf(" port %d", t.Port)
-	}
-	out := []string{fmt.Sprintf("%s from %s to %s%s, %d bytes", strings.ToUpper(t.Protocol), endText(t.From), endText(t.To), port, t.Size)}
+	out := []string{t.Heading()}
 	way := ""
 	for _, h := range t.Hops {
 		if now := map[bool]string{false: "there", true: "back"}[h.Answer]; now != way {
@@ -44,6 +40,15 @@ func Tell(t *Trace, width int, wrap func(text string, width int) []string) []str
 		out = append(out, wrap("Not known: "+strings.Join(t.Unknown, "; ")+".", width)...)
 	}
 	return out
+}
+
+// Heading tells what was sent, from where to where.
+func (t *Trace) Heading() string {
+	port := ""
+	if t.Port != 0 {
+		port = fmt.Sprintf(" port %d", t.Port)
+	}
+	return fmt.Sprintf("%s from %s to %s%s, %d bytes", strings.ToUpper(t.Protocol), endText(t.From), endText(t.To), port, t.Size)
 }
 
 func endText(e Endpoint) string {

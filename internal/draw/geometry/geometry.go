@@ -14,6 +14,7 @@ type rect struct {
 	x1, y1, x2, y2 float64
 	what           string
 	group          string
+	onPlate        bool // a label on a plate or a sign, which covers what is below it
 }
 
 func (a rect) overlaps(b rect) bool {
@@ -26,18 +27,22 @@ func (a rect) String() string {
 
 // survey lists what a scene covers: texts and plates, boxes of stacks, strokes.
 func survey(s *draw.Scene) (texts, plates, boxes, strokes []rect) {
+	defer func() { texts = append(texts, numbers(s)...) }()
 	for _, g := range s.Groups {
 		for _, p := range g.Parts {
 			switch p := p.(type) {
 			case draw.Label:
+				if p.Style == draw.HopText || p.Style == draw.HopMayText {
+					continue // its sign covers what it is on
+				}
 				px, _, _ := p.Style.Size()
-				r := rect{p.Left(), p.At.Y - px*0.45, p.Left() + p.W, p.At.Y + px*0.45, fmt.Sprintf("label %q", p.Text), g.ID}
+				r := rect{p.Left(), p.At.Y - px*0.45, p.Left() + p.W, p.At.Y + px*0.45, fmt.Sprintf("label %q", p.Text), g.ID, p.Style == draw.PlateText || p.Style == draw.RouterText}
 				if p.Style == draw.MarkText { // a mark stands in the middle of its room
 					r.x1, r.x2 = r.x1+2, r.x2-2
 				}
 				texts = append(texts, r)
 			case draw.Box:
-				r := rect{p.X, p.Y, p.X + p.W, p.Y + p.H, "box " + string(p.Style), g.ID}
+				r := rect{p.X, p.Y, p.X + p.W, p.Y + p.H, "box " + string(p.Style), g.ID, false}
 				switch p.Style {
 				case draw.PlateBox:
 					plates = append(plates, r)
@@ -46,16 +51,16 @@ func survey(s *draw.Scene) (texts, plates, boxes, strokes []rect) {
 				}
 			case draw.End:
 				if !p.Small {
-					strokes = append(strokes, rect{p.At.X - 6, p.At.Y - 6, p.At.X + 6, p.At.Y + 6, "end", g.ID})
+					strokes = append(strokes, rect{p.At.X - 6, p.At.Y - 6, p.At.X + 6, p.At.Y + 6, "end", g.ID, false})
 				}
 			case draw.Line:
-				if p.Style == draw.Hop || p.Style == draw.HopOutside {
+				if p.Style == draw.Hop || p.Style == draw.HopOutside || p.Style == draw.Cross || p.Style == draw.CrossCasing {
 					continue
 				}
 				for n := 1; n < len(p.Points); n++ {
 					a, b := p.Points[n-1], p.Points[n]
 					strokes = append(strokes, rect{
-						min(a.X, b.X) - 1, min(a.Y, b.Y) - 1, max(a.X, b.X) + 1, max(a.Y, b.Y) + 1, "line " + string(p.Style), g.ID,
+						min(a.X, b.X) - 1, min(a.Y, b.Y) - 1, max(a.X, b.X) + 1, max(a.Y, b.Y) + 1, "line " + string(p.Style), g.ID, false,
 					})
 				}
 			}
@@ -63,6 +68,22 @@ func survey(s *draw.Scene) (texts, plates, boxes, strokes []rect) {
 	}
 	return texts, plates, boxes, strokes
 }
+
+// numbers are the signs of the hops of a trace.
+func numbers(s *draw.Scene) []rect {
+	var out []rect
+	for _, g := range s.Groups {
+		for _, p := range g.Parts {
+			b, ok := p.(draw.Box)
+			if ok && (b.Style == draw.HopThere || b.Style == draw.HopBack || b.Style == draw.HopMay || b.Style == draw.HopDies) {
+				out = append(out, rect{b.X, b.Y, b.X + b.W, b.Y + b.H, number, g.ID, false})
+			}
+		}
+	}
+	return out
+}
+
+const number = "number"
 
 // Flaws lists what is wrong with the geometry of a scene laid out with draw.Pixels, the
 // first few of it; nothing for a good one. The widths of its labels are those of the font
@@ -102,7 +123,7 @@ func Flaws(s *draw.Scene) []string {
 			}
 		}
 		for _, l := range strokes {
-			own := t.group == l.group && strings.HasPrefix(t.group, "interface:") && l.what == "line pipe"
+			own := t.what == number || t.onPlate && strings.HasPrefix(l.group, "way:") || t.group == l.group && strings.HasPrefix(t.group, "interface:") && l.what == "line pipe"
 			if t.overlaps(l) && !own {
 				bad("%v is crossed by %v", t, l)
 			}

@@ -84,6 +84,8 @@ func (c *canvas) box(in []string, b draw.Box) {
 	switch b.Style {
 	case draw.PlateBox, draw.RouterBox:
 		r = 8
+	case draw.HopThere, draw.HopBack, draw.HopMay, draw.HopDies:
+		r = b.H / 2
 	case draw.BandBox, draw.VRFBox:
 		r = 9
 	}

@@ -212,6 +212,8 @@ func (w *writer) box(b draw.Box) {
 	switch b.Style {
 	case draw.PlateBox, draw.RouterBox:
 		r = "8"
+	case draw.HopThere, draw.HopBack, draw.HopMay, draw.HopDies:
+		r = num(b.H / 2)
 	case draw.BandBox, draw.VRFBox:
 		r = "9"
 	}

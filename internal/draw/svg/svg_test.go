@@ -68,7 +68,7 @@ func TestContrast(t *testing.T) {
 			front string
 			least float64
 		}{
-			{"ink", 7}, {"soft", 4.5}, {"lan", 4.5}, {"add", 4.5}, {"del", 4.5}, {"mod", 4.5},
+			{"ink", 7}, {"soft", 4.5}, {"lan", 4.5}, {"add", 4.5}, {"del", 4.5}, {"mod", 4.5}, {"go", 4.5}, {"ret", 4.5},
 			{"t0", 4.5}, {"t1", 4.5}, {"t2", 4.5}, {"t3", 4.5}, {"t4", 4.5}, {"t5", 4.5}, {"wire", 4.5}, {"vm", 3}, {"ns", 3},
 		} {
 			for _, back := range []string{"bg", "box", "stack"} {
