@@ -205,20 +205,12 @@ func (i *interfaces) link(b Bridge, taps []Tap) []string {
 	}
 	var out []string
 	if b.Made {
-		made := "pre-up ip link add name " + b.Name
-		if b.MAC != "" {
-			made += " address " + string(b.MAC)
-		}
-		if b.MTU != 0 && b.MTU != 1500 {
-			made += fmt.Sprintf(" mtu %d", b.MTU)
-		}
-		out = append(out, made+" type bridge stp_state 0 forward_delay 0 mcast_snooping "+snooping)
+		out = append(out, "pre-up "+makeBridge(b))
 	}
 	if b.Uplink != "" {
-		if b.UplinkMTU != 0 && b.UplinkMTU != 1500 {
-			out = append(out, fmt.Sprintf("pre-up ip link set dev %s mtu %d", b.Uplink, b.UplinkMTU))
+		for _, c := range plugUplink(b) {
+			out = append(out, "pre-up "+c)
 		}
-		out = append(out, "pre-up ip link set dev "+b.Uplink+" master "+b.Name+" up")
 	}
 	out = append(out, "pre-up ip link set dev "+b.Name+" up")
 	if b.Made {
@@ -284,57 +276,21 @@ func routeOption(r model.Route, link string) string {
 	if r.IsDefault() && r.Table == model.TableMain && r.Gateway().IsValid() && (r.Metric == 0 || r.Metric == 1024) && r.Source == (netip.Addr{}) {
 		return "gateway " + r.Gateway().String()
 	}
-	s := "up ip route add " + r.Destination.String()
-	if r.Gateway().IsValid() {
-		s += " via " + r.Gateway().String()
-	}
-	s += " dev " + link
-	if r.Source.IsValid() {
-		s += " src " + r.Source.String()
-	}
-	if r.Metric != 0 {
-		s += fmt.Sprintf(" metric %d", r.Metric)
-	}
-	if r.Table != model.TableMain && r.Table != 0 {
-		s += fmt.Sprintf(" table %d", r.Table)
-	}
-	return s
+	return "up " + addRoute(r, link)
 }
 
 func (i *interfaces) tap(t Tap) {
-	made := "pre-up ip tuntap add dev " + t.Name + " mode tap"
-	if t.Owner != "" {
-		made += " user " + t.Owner
-	}
-	if t.Group != "" {
-		made += " group " + t.Group
-	}
-	for _, flag := range []struct {
-		on   bool
-		word string
-	}{{t.PacketInfo, "pi"}, {t.VnetHeader, "vnet_hdr"}, {t.MultiQueue, "multi_queue"}} {
-		if flag.on {
-			made += " " + flag.word
-		}
-	}
-	lines := []string{made}
-	if t.MAC != "" {
-		lines = append(lines, "pre-up ip link set dev "+t.Name+" address "+string(t.MAC))
-	}
-	if t.MTU != 0 && t.MTU != 1500 {
-		lines = append(lines, fmt.Sprintf("pre-up ip link set dev %s mtu %d", t.Name, t.MTU))
-	}
-	up := "up ip link set dev " + t.Name
+	up := "ip link set dev " + t.Name
 	if t.Bridge != "" && !i.two {
 		up += " master " + t.Bridge
 	}
-	lines = append(lines, up+" up")
+	lines := phased("pre-up", makeTap(t)...) + phased("up", up+" up")
 	if t.Isolated {
-		lines = append(lines, "post-up bridge link set dev "+t.Name+" isolated on")
+		lines += phased("post-up", isolate(t))
 	}
 	for _, a := range t.Addresses {
-		lines = append(lines, "up ip address add "+a.String()+" dev "+t.Name)
+		lines += phased("up", addAddress(t.Name, a.String()))
 	}
-	lines = append(lines, "post-down ip link del dev "+t.Name)
-	fmt.Fprintf(&i.text, "\nauto %s\niface %s inet manual\n\t%s\n", t.Name, t.Name, strings.Join(lines, "\n\t"))
+	lines += phased("post-down", "ip link del dev "+t.Name)
+	fmt.Fprintf(&i.text, "\nauto %s\niface %s inet manual\n%s", t.Name, t.Name, lines)
 }
