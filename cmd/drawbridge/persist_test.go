@@ -29,6 +29,7 @@ import (
 type persistSite struct {
 	t      *testing.T
 	host   *testnet.Net
+	lan    *testnet.Net
 	booted *booted.Host
 	server *router.DHCP
 	bin    string
@@ -49,6 +50,7 @@ func newPersistSite(t *testing.T, m booted.Manager, o booted.Options) *persistSi
 	testnet.RequirePackage(t, func() error { _, err := m.Folders("."); return err })
 	s := &persistSite{t: t, host: testnet.New(t), bin: build(t)}
 	lan := testnet.New(t)
+	s.lan = lan
 	s.host.Veth("eth0", lan, "host0")
 	gateway := func(p string) model.Address {
 		return model.Address{Prefix: netip.MustParsePrefix(p), Origin: model.Static, Flags: model.AddressFlags{NoDAD: true}}
@@ -71,7 +73,7 @@ func newPersistSite(t *testing.T, m booted.Manager, o booted.Options) *persistSi
 	s.booted = h
 	t.Cleanup(func() {
 		if t.Failed() {
-			out, _ := h.Run(context.Background(), "sh", "-c", "networkctl -a --no-pager status 2>&1 | tail -n 40; journalctl -n 60 --no-pager -q; grep -r . /etc/systemd/network /etc/netplan /etc/network /etc/NetworkManager/system-connections 2>/dev/null | grep -v '# '")
+			out, _ := h.Run(context.Background(), "sh", "-c", "networkctl -a --no-pager status 2>&1 | tail -n 40; journalctl -n 60 --no-pager -q; cat /run/drawbridge-dhcpcd/*; grep -r . /etc/systemd/network /etc/netplan /etc/network /etc/NetworkManager/system-connections 2>/dev/null | grep -v '# '")
 			t.Logf("%s\n%s", out, h.Console())
 		}
 		if err := h.Close(); err != nil {
@@ -79,6 +81,16 @@ func newPersistSite(t *testing.T, m booted.Manager, o booted.Options) *persistSi
 		}
 	})
 	return s
+}
+
+// advertise has the LAN's router tell of itself, and of a prefix, until the test ends.
+func (s *persistSite) advertise() {
+	s.t.Helper()
+	testnet.Eventually(s.t, func() error { // its link-local address may be tentative yet
+		return s.lan.Kernel.Inside(func() error {
+			return router.Advertise(s.t.Context(), router.AdvertConfig{Link: "host0", Prefix: netip.MustParsePrefix("2001:db8:1::/64"), Interval: time.Second, Lifetime: time.Hour}, log.New(io.Discard, "", 0))
+		})
+	})
 }
 
 func (s *persistSite) run(args ...string) string {
@@ -141,7 +153,34 @@ type persistCase struct {
 	manager string // of internal/persist, as it is found
 	leased  bool
 	chosen  bool // by --manager
+	// advertised: the LAN's router advertises itself and a prefix.
+	advertised bool
 }
+
+// dhcpcdHost is Debian's, with the user that its package's installation would make. It
+// waits for udev to know an interface, and there is none.
+var dhcpcdHost = booted.Manager{
+	Name: "dhcpcd", Package: "dhcpcd", Program: "dhcpcd", Units: []string{"dhcpcd.service"},
+	Manage: func(booted.Uplink) map[string]string {
+		return map[string]string{
+			"etc/systemd/system/dhcpcd.service.d/user.conf": "[Service]\nExecStartPre=-+/usr/sbin/useradd --system --home-dir /var/lib/dhcpcd --no-create-home dhcpcd\n",
+			"etc/dhcpcd.conf": dhcpcdFile,
+		}
+	},
+}
+
+const dhcpcdFile = `nodev
+duid
+persistent
+option domain_name_servers, domain_name, domain_search
+option classless_static_routes
+option interface_mtu
+require dhcp_server_identifier
+slaac private
+interface eth0
+	static ip6_address=2001:db8::5/64
+	hostname host
+`
 
 var persistCases = []persistCase{
 	{name: "networkd-dhcp", booted: "systemd-networkd", manager: persist.Networkd, leased: true, files: map[string]string{
@@ -164,6 +203,7 @@ func init() {
 		persistCase{name: "netplan-dhcp", booted: "netplan", manager: persist.Netplan, leased: true, files: netplan("      dhcp4: true\n      addresses: [\"2001:db8::5/64\"]\n      routes: [{to: default, via: \"2001:db8::1\"}]\n")},
 		persistCase{name: "ifupdown-dhcp", booted: "ifupdown,", manager: persist.Ifupdown, leased: true, files: interfaces("iface eth0 inet dhcp\niface eth0 inet6 static\n" + static6)},
 		persistCase{name: "ifupdown2", booted: "ifupdown2", manager: persist.Ifupdown2, files: interfaces("iface eth0\n" + static + static6)},
+		persistCase{name: "dhcpcd-dhcp", booted: "dhcpcd", manager: persist.Dhcpcd, leased: true, advertised: true},
 		persistCase{name: "NetworkManager-dhcp", booted: "NetworkManager", manager: persist.NetworkManager, leased: true, files: map[string]string{
 			"etc/NetworkManager/system-connections/uplink.nmconnection": "[connection]\nid=uplink\nuuid=5a4c1d1e-3f0e-4f7e-9a52-6d1b8f5a0001\ntype=ethernet\n[ipv4]\nmethod=auto\n[ipv6]\nmethod=manual\naddress1=2001:db8::5/64\ngateway=2001:db8::1\n"}},
 		persistCase{name: "unit", booted: "systemd-networkd", manager: persist.OwnUnit, chosen: true},
@@ -184,6 +224,9 @@ func TestPersist(t *testing.T) {
 func testPersist(t *testing.T, c persistCase) {
 	t.Helper()
 	s := newPersistSite(t, managerNamed(t, c.booted), booted.Options{Files: c.files, Units: []string{persist.UnitName}})
+	if c.advertised {
+		s.advertise()
+	}
 	s.settled("eth0")
 	before := s.etc()
 	leases := s.leases()
@@ -233,7 +276,7 @@ func testPersist(t *testing.T, c persistCase) {
 
 func managerNamed(t *testing.T, name string) booted.Manager {
 	t.Helper()
-	for _, m := range booted.Managers() {
+	for _, m := range append(booted.Managers(), dhcpcdHost) {
 		if strings.HasPrefix(m.Name, name) {
 			return m
 		}

@@ -107,7 +107,7 @@ func (s *session) managerFor(name string, ns *model.Namespace, w *persist.Wish) 
 func managerOf(all []model.Manager) (string, error) {
 	var names []string
 	for _, m := range all {
-		name := map[string]string{manager.Networkd: persist.Networkd, manager.NetworkManager: persist.NetworkManager, manager.Ifupdown: persist.Ifupdown, manager.Ifupdown2: persist.Ifupdown2}[m.Name]
+		name := map[string]string{manager.Networkd: persist.Networkd, manager.NetworkManager: persist.NetworkManager, manager.Ifupdown: persist.Ifupdown, manager.Ifupdown2: persist.Ifupdown2, "dhcpcd": persist.Dhcpcd}[m.Name]
 		switch {
 		case m.Writer == "netplan", m.Writer == "cloud-init" && name == persist.Networkd:
 			name = persist.Netplan

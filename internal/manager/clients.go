@@ -44,14 +44,20 @@ func (s System) clients(l model.Link, processes []Process) (out []model.Manager)
 		if !ok || !s.serves(p, known, l) {
 			continue
 		}
-		m := model.Manager{Name: known.name, How: model.ByProcess, PID: p.PID, Acts: true, Client: known.client}
+		m := model.Manager{Name: known.name, How: model.ByProcess, PID: p.PID, Acts: true, Client: known.client && !p.forAll()}
 		for _, socket := range known.sockets {
 			if file := strings.ReplaceAll(socket, "%s", l.Name); s.exists(file) {
 				m.File = "/" + file
 				break
 			}
 		}
-		out = append(out, m)
+		// dhcpcd is several processes, of which one is for all links; dhclient one a family.
+		switch i := slices.IndexFunc(out, func(o model.Manager) bool { return o.Name == m.Name }); {
+		case i < 0:
+			out = append(out, m)
+		case out[i].Client && !m.Client:
+			out[i] = m
+		}
 	}
 	return out
 }
@@ -71,11 +77,16 @@ func (s System) serves(p Process, known program, l model.Link) bool {
 	case p.Command == "udhcpc":
 		return l.Name == "eth0" && !slices.Contains(p.words(), "-i") // its default
 	case p.Command == "dhcpcd":
-		manages := slices.Contains(p.words(), "[manager]") || slices.Contains(p.words(), "[master]")
-		return manages && !s.dhcpcdDenies(l.Name)
+		return p.forAll() && !s.dhcpcdDenies(l.Name)
 	default:
 		return false
 	}
+}
+
+// forAll tells by its title whether a dhcpcd sees to all links: to their addresses, routes
+// and name servers, as a manager does.
+func (p Process) forAll() bool {
+	return slices.Contains(p.words(), "[manager]") || slices.Contains(p.words(), "[master]")
 }
 
 // dhcpcdDenies reads dhcpcd.conf(5): patterns of the links that it leaves alone.

@@ -153,6 +153,21 @@ func TestDhcpcd(t *testing.T) {
 	}
 }
 
+// Of the processes of one dhcpcd the one that is for all links counts, and makes it more than
+// a client.
+func TestDhcpcdSeparatesPrivileges(t *testing.T) {
+	files := fstest.MapFS{"run/dhcpcd/sock": file("")}
+	for pid, title := range map[string]string{"101": "dhcpcd: [privileged proxy]", "102": "dhcpcd: [BPF ARP] eth0 198.18.0.100", "99": "dhcpcd: [manager] [ip4] [ip6]"} {
+		files["proc/"+pid+"/comm"], files["proc/"+pid+"/cmdline"], files["proc/"+pid+"/ns/net"] = file("dhcpcd\n"), file(title+"\x00"), symlink("net:[1]")
+	}
+	ns := &model.Namespace{Links: []model.Link{{Name: "eth0", Index: 2, Kind: model.Physical}}}
+	found, err := page(files).Find(t.Context(), ns)
+	found.Tell(ns)
+	if m := ns.Link("eth0").Managers; err != nil || len(m) != 1 || m[0].PID != 99 || m[0].Client {
+		t.Errorf("%v, %+v", err, m)
+	}
+}
+
 // A namespace that was asked for by name has none of the host's state files.
 func TestNamed(t *testing.T) {
 	s := page(fstest.MapFS{"run/network/ifstate": file("eth0=eth0\n"), "proc/9/comm": file("dhclient\n"), "proc/9/cmdline": file("dhclient\x00eth0\x00")})

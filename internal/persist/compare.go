@@ -14,8 +14,8 @@ import (
 //
 // Left out beyond that: whether the kernel or a manager hears router advertisements, who
 // give the prefix's route another protocol and metric; what the stack would do on a port of a bridge, which has no stack
-// (a manager switches IPv6 off there, or leaves it on); who wrote an address down; of the
-// uplink, what kind of link it is.
+// (a manager switches IPv6 off there, or leaves it on); who wrote an address down; a
+// link-local address more (dhcpcd makes its own); of the uplink, what kind of link it is.
 func (w Wish) Differences(live, booted model.Namespace) []string {
 	live, booted = live.Normalised(), booted.Normalised()
 	var out []string
@@ -33,13 +33,16 @@ func (w Wish) Differences(live, booted model.Namespace) []string {
 		}
 	}
 	of := func(link string) bool { return slices.Contains(names, link) }
+	booted.Addresses = slices.DeleteFunc(booted.Addresses, func(a model.Address) bool {
+		return a.Prefix.Addr().IsLinkLocalUnicast() && a.Prefix.Addr().Is6() && !slices.ContainsFunc(live.Addresses, func(l model.Address) bool { return l.Link == a.Link && l.Prefix == a.Prefix })
+	})
 	out = append(out, compareSets(live.Addresses, booted.Addresses, func(a model.Address) (string, bool) {
 		if a.Peer.IsValid() {
 			return fmt.Sprintf("%s: address %s peer %s, %s", a.Link, a.Prefix, a.Peer, a.Origin), of(a.Link)
 		}
 		return fmt.Sprintf("%s: address %s, %s", a.Link, a.Prefix, originOf(a)), of(a.Link)
 	})...)
-	out = append(out, compareSets(live.Routes, booted.Routes, func(r model.Route) (string, bool) {
+	out = append(out, compareSets(used(live.Routes), used(booted.Routes), func(r model.Route) (string, bool) {
 		return routeWords(r), slices.ContainsFunc(r.NextHops, func(h model.NextHop) bool { return of(h.Link) })
 	})...)
 	out = append(out, compareSets(live.Rules, booted.Rules, func(r model.Rule) (string, bool) {
@@ -49,6 +52,17 @@ func (w Wish) Differences(live, booted model.Namespace) []string {
 		return fmt.Sprintf("%s: security %s", p.Link, p.Level), of(p.Link)
 	})...)
 	return out
+}
+
+// used leaves out default routes that are never used, since one to the same router by the same
+// link comes before: after 'up' the kernel hears the router's advertisements beside what
+// dhcpcd had made of them.
+func used(routes []model.Route) []model.Route {
+	return slices.DeleteFunc(slices.Clone(routes), func(r model.Route) bool {
+		return r.Protocol == "ra" && r.IsDefault() && slices.ContainsFunc(routes, func(o model.Route) bool {
+			return o.Protocol == "ra" && o.IsDefault() && o.Table == r.Table && o.Metric < r.Metric && slices.Equal(o.NextHops, r.NextHops)
+		})
+	})
 }
 
 func (w Wish) links() []string {

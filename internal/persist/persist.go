@@ -59,6 +59,7 @@ const (
 	Netplan   = "netplan"
 	Ifupdown  = "ifupdown"
 	Ifupdown2 = "ifupdown2"
+	Dhcpcd    = "dhcpcd"
 	OwnUnit   = "unit"
 
 	NetworkManager = "NetworkManager"
@@ -72,6 +73,7 @@ func Managers() []Manager {
 		{NetworkManager, keyfileReads, []string{"NetworkManager.service", "NetworkManager-wait-online.service"}, writeNetworkManager},
 		{Ifupdown, ifupdownReads, []string{"networking.service"}, writeIfupdown},
 		{Ifupdown2, ifupdownReads, []string{"networking.service"}, writeIfupdown2},
+		{Dhcpcd, dhcpcdReads, []string{dhcpcdUnit}, writeDhcpcd},
 		{OwnUnit, nil, []string{UnitName}, writeOwnUnit},
 	}
 }

@@ -79,6 +79,12 @@ func leased() (model.Snapshot, plan.Owned) {
 	return s, own
 }
 
+// dhcpcdFiles are dhcpcd.conf and the unit of Debian, enabled.
+func dhcpcdFiles(conf string) persist.Existing {
+	const unit = "[Service]\nType=forking\nPIDFile=/run/dhcpcd/pid\nExecStart=/usr/sbin/dhcpcd -q -b\n"
+	return persist.Existing{"/etc/dhcpcd.conf": conf, "/lib/systemd/system/dhcpcd.service": unit, "/etc/systemd/system/multi-user.target.wants/dhcpcd.service": unit}
+}
+
 type golden struct {
 	name    string
 	state   func() (model.Snapshot, plan.Owned)
@@ -100,6 +106,12 @@ var goldens = []golden{
 		"/etc/network/interfaces": "# mine\nauto lo eth0\niface lo inet loopback\nsource /etc/network/interfaces.d/*\niface eth0 inet static\n  address 198.18.0.5/24\n  gateway 198.18.0.1\n  dns-nameservers 198.18.0.53\n  up ip route add 198.18.9.0/24 \\\n    via 198.18.0.9 dev eth0\n  up ethtool -K eth0 tso off\niface eth0 inet6 static\n  address 2001:db8::5/64\n",
 	}},
 	{name: "leased", state: leased, manager: []string{persist.Networkd, persist.NetworkManager}, leases: []persist.Lease{{Address: netip.MustParseAddr("198.18.0.100"), Identity: persist.Identity{ClientID: duid, Hostname: "host"}}}},
+	{name: "dhcpcd-conf", state: leased, manager: []string{persist.Dhcpcd}, leases: []persist.Lease{{Address: netip.MustParseAddr("198.18.0.100"), Identity: persist.Identity{ClientID: duid}}}, change: func(s *model.Snapshot, _ *plan.Owned) {
+		for i := range s.Here().Routes {
+			s.Here().Routes[i].Metric = 1002
+		}
+	}, have: dhcpcdFiles("# mine\nduid\nallowinterfaces eth* wlan0\nslaac private\ninterface wlan0\n static ip_address=198.18.9.9/24\ninterface eth0 \nhostname host\n")},
+	{name: "dhcpcd-host-only", state: bridged, manager: []string{persist.Dhcpcd}, have: dhcpcdFiles(""), change: func(_ *model.Snapshot, own *plan.Owned) { own.Uplinks = nil }},
 	{name: "with-a-machine", state: bridged, manager: []string{persist.Networkd}, change: func(_ *model.Snapshot, own *plan.Owned) {
 		own.Machines, own.Secured = []string{"web"}, []model.PortSecurity{{Link: "tap0"}}
 	}},
@@ -303,6 +315,31 @@ func TestForwardDelays(t *testing.T) {
 		if (len(d) == 1 && strings.Contains(d[0], "forward delay")) != c.differed || len(d) > 1 {
 			t.Errorf("%+v: %q", c, d)
 		}
+	}
+}
+
+// What dhcpcd makes of itself is no difference: a link-local address more, and no second
+// default route by the kernel. What was there is missed.
+func TestLeftOut(t *testing.T) {
+	s, own := leased()
+	w := persist.WishOf(s, own, nil)
+	live, booted := *s.Here(), s.Here().Clone()
+	shadowed := via("br0", "::/0", "2001:db8::1")
+	shadowed.Protocol, shadowed.Metric = "ra", 2000
+	live.Routes = append(live.Routes, shadowed)
+	more := static("br0", "fe80::1234:5678:9abc:def0/64")
+	booted.Addresses = append(booted.Addresses, more...)
+	if d := w.Differences(live, booted); len(d) > 0 {
+		t.Errorf("%q", d)
+	}
+	if d := w.Differences(booted, live); len(d) != 1 || !strings.Contains(d[0], "fe80::1234:5678:9abc:def0/64, static: is not there") {
+		t.Errorf("turned round: %q", d)
+	}
+	other := shadowed
+	other.NextHops = []model.NextHop{{Link: "br0", Gateway: netip.MustParseAddr("2001:db8::2")}}
+	live.Routes = append(live.Routes, other)
+	if d := w.Differences(live, booted); len(d) != 1 || !strings.Contains(d[0], "via 2001:db8::2") {
+		t.Errorf("another router: %q", d)
 	}
 }
 

@@ -38,9 +38,11 @@ if [ "$stage" = outer ]; then
 	if [ -d "$dir.files" ]; then
 		cp -a "$dir.files/." "$root/"
 	fi
-	# For the names by which D-Bus starts them (Alias=); without [Install] there is nothing to do.
-	# shellcheck disable=SC2086 # a list of units
-	[ -z "$units" ] || systemctl --root="$root" enable $units >/dev/null 2>&1 || true
+	# For the names by which D-Bus starts them (Alias=); without [Install] there is nothing to do,
+	# and one that is not there yet keeps no other from it.
+	for u in $units; do
+		systemctl --root="$root" enable "$u" >/dev/null 2>&1 || true
+	done
 	# The host ends when whoever had it booted lets go of our standard input.
 	child=
 	exec 4<&0
@@ -53,6 +55,7 @@ if [ "$stage" = outer ]; then
 	again=yes
 	while [ "$again" ]; do
 		again='' code=0
+		mkdir -p "$cgroup" # whoever tidies up may have taken an empty one away
 		(
 			sh -c 'echo $PPID' >"$cgroup/cgroup.procs"
 			exec unshare --pid --cgroup --mount --uts --ipc --fork --kill-child sh "$0" inner "$dir" "$units" "$packages" "$binds"
