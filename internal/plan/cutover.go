@@ -50,13 +50,12 @@ func (b *builder) inherit(from, to string) {
 // dropRoutes deletes the routes by a link; those that lead by others as well keep
 // their other ways.
 func (b *builder) dropRoutes(link, why string, routes []model.Route) {
-	given := givenRoutes(routes)
-	if len(given) == 0 {
+	if len(routes) == 0 {
 		return
 	}
-	b.step("Delete the routes by "+link, why, model.DeleteRoutes{Routes: given})
+	b.step("Delete the routes by "+link, why, model.DeleteRoutes{Routes: routes})
 	var rest []model.Route
-	for _, r := range given {
+	for _, r := range routes {
 		r.NextHops = slices.DeleteFunc(slices.Clone(r.NextHops), func(h model.NextHop) bool { return h.Link == link })
 		if len(r.NextHops) > 0 {
 			rest = append(rest, r)
@@ -109,16 +108,21 @@ func (b *builder) plugUplink(uplink, bridge string, move bool) {
 	l := b.here().Link(uplink)
 	moving := movable(b.here().AddressesOf(uplink))
 	routes := b.movableRoutes(uplink)
+	// A manager that has taken its uplink back has given it all of this again, beside what
+	// is on the bridge still.
+	adding := addresses(moving, func(a model.Address) bool { return !hasAddress(b.here(), bridge, a) })
+	var twins []model.Route
 	restore := func() {}
 	if move {
+		routes, twins = b.withTwins(routes, uplink, bridge)
 		b.inherit(uplink, bridge)
 		b.keepAutoconf(uplink, bridge, moving, routes)
 		restore = b.relaxRPFilter(bridge, uplink)
 		b.copyRules(uplink, bridge)
-		if len(moving) > 0 {
+		if len(adding) > 0 {
 			b.step(fmt.Sprintf("Give %s the addresses of %s", bridge, uplink),
 				fmt.Sprintf("An enslaved interface has no host end in the stack any more, so the host's addresses must live on %s. They are on both for a moment, so that not one packet finds nobody at home.", bridge),
-				model.AddAddresses{Link: bridge, Addresses: inTransit(moving)})
+				model.AddAddresses{Link: bridge, Addresses: inTransit(adding)})
 		}
 	}
 	if move {
@@ -137,22 +141,38 @@ func (b *builder) plugUplink(uplink, bridge string, move bool) {
 	}
 	if move {
 		b.moveTraffic(uplink, bridge, routes)
+		b.dropRoutes(uplink, fmt.Sprintf("%s has the same ones, and nothing can be sent by %s any more.", bridge, uplink), twins)
 	} else {
-		b.dropRoutes(uplink, fmt.Sprintf("The host's own addresses leave this LAN: nothing can be sent by %s any more.", uplink), routes)
+		b.dropRoutes(uplink, fmt.Sprintf("The host's own addresses leave this LAN: nothing can be sent by %s any more.", uplink), givenRoutes(routes))
 	}
 	endRedirect()
 	if len(moving) > 0 {
 		b.step(fmt.Sprintf("Take the addresses off %s", uplink), "Left on a port they would be misplaced: still the host's, but with answers that come back another way.",
 			model.DeleteAddresses{Link: uplink, Addresses: moving})
 	}
-	if move && len(moving) > 0 {
+	if move && len(adding) > 0 {
 		b.step(fmt.Sprintf("Settle the addresses of %s", bridge), "For the move they were set without duplicate address detection and without routes of their own; from now on they are ordinary addresses.",
-			model.SettleAddresses{Link: bridge, Addresses: moving})
+			model.SettleAddresses{Link: bridge, Addresses: adding})
 	}
 	restore()
 	if move && l.Carrier {
 		b.solicit(bridge)
 	}
+}
+
+// withTwins takes those routes out that another link has as well: they need not move. An
+// IPv6 one of the same gateway is a further leg of that route (fib6_add_rt2node).
+func (b *builder) withTwins(routes []model.Route, from, to string) (moving, twins []model.Route) {
+	for _, r := range routes {
+		shared := slices.ContainsFunc(r.NextHops, func(h model.NextHop) bool { return h.Link == to })
+		there := slices.ContainsFunc(b.here().Routes, func(o model.Route) bool { return model.SameRoute(o, model.Moved([]model.Route{r}, from, to)[0]) })
+		if shared || there {
+			twins = append(twins, r)
+		} else {
+			moving = append(moving, r)
+		}
+	}
+	return moving, twins
 }
 
 // moveTraffic copies what is known of the neighbours and moves the routes.

@@ -278,7 +278,7 @@ func (b *builder) rehost(wb wantedBridge) {
 	case was == "move":
 		b.leaveGroups(*u)
 		u.Addresses, u.Routes = movable(b.here().AddressesOf(wb.name)), model.Moved(b.movableRoutes(wb.name), wb.name, u.Name)
-		b.dropRoutes(wb.name, "The host is no longer to be reached at its old addresses over this LAN.", b.movableRoutes(wb.name))
+		b.dropRoutes(wb.name, "The host is no longer to be reached at its old addresses over this LAN.", givenRoutes(b.movableRoutes(wb.name)))
 		b.step(fmt.Sprintf("Take the addresses off %s", wb.name), "They are kept in memory, and come back with 'down'.", model.DeleteAddresses{Link: wb.name, Addresses: u.Addresses})
 	case wb.host == "move":
 		b.joinGroups(u.Name, wb.name)

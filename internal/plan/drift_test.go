@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"drawbridge/internal/model"
 	"drawbridge/internal/spec"
 )
@@ -67,6 +70,61 @@ func TestDriftIsMended(t *testing.T) {
 			t.Errorf("it is exchanged back:\n%s", told(p))
 		}
 	})
+}
+
+// A manager that takes its uplink back gives it all that it had, beside what is on the bridge
+// still: then nothing is added to the bridge, and what is there twice goes from the uplink.
+// Of two IPv6 routes by one gateway the kernel makes one with two legs.
+func TestTakenBackWithAllItHad(t *testing.T) {
+	before := host()
+	up, after := mustDiff(t, before, bridgedFile(), Owned{})
+	now := after.Clone()
+	for _, op := range []model.Operation{model.SetMaster{Link: "eth0"}, model.AddAddresses{Link: "eth0", Addresses: movable(before.Here().AddressesOf("eth0"))}} {
+		if err := now.Advance(op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ns := now.Here()
+	for _, r := range givenRoutes(before.Here().RoutesOf("eth0")) {
+		i := slices.IndexFunc(ns.Routes, func(o model.Route) bool { return !r.Is4() && o.Link() == "br0" && model.SameRouteKey(o, r) })
+		if i < 0 {
+			ns.Routes = append(ns.Routes, r)
+		} else {
+			ns.Routes[i].NextHops = append(slices.Clone(ns.Routes[i].NextHops), r.NextHops...)
+		}
+	}
+	now.Settle()
+	mend, mended := mustDiff(t, now, bridgedFile(), up.Owned)
+	for _, st := range mend.Steps {
+		switch op := st.Do.(type) {
+		case model.AddAddresses, model.SettleAddresses, model.MoveRoutes:
+			t.Errorf("%s: everything is on br0 already: %+v", st.Title, op)
+		}
+	}
+	if got := model.SplitAddresses(mended.Here().AddressesOf("eth0")); got != "" {
+		t.Errorf("eth0 has %s", got)
+	}
+	if routes := mended.Here().RoutesOf("eth0"); slices.ContainsFunc(routes, func(r model.Route) bool { return r.Table == model.TableMain && r.Gateway().IsValid() }) {
+		t.Errorf("routes by eth0: %+v", routes)
+	}
+	if diff := cmp.Diff(after.Here().RoutesOf("br0"), mended.Here().RoutesOf("br0"), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+		t.Errorf("routes by br0 (-before +mended):\n%s", diff)
+	}
+	if again, _ := mustDiff(t, mended, bridgedFile(), mend.Owned); len(again.Steps) > 0 {
+		t.Errorf("and then again:\n%s", told(again))
+	}
+	for i := len(mend.Steps) - 1; i >= 0; i-- { // rolled back, it is as it was found
+		for _, op := range mend.Steps[i].Undo {
+			if err := mended.Advance(op); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, link := range []string{"br0", "eth0"} {
+		if a, b := now.Here().RoutesOf(link), mended.Here().RoutesOf(link); len(a) != len(b) {
+			t.Errorf("rolled back, %s has %+v\nand had %+v", link, b, a)
+		}
+	}
 }
 
 // An isolated network's bridge is closed before it has a port, its ports are quiet before

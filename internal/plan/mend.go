@@ -28,12 +28,13 @@ func MoveHome(now model.Snapshot, port, bridge string) []Step {
 	b := newBuilder(now, Owned{}, Options{})
 	moving := movable(b.here().AddressesOf(port))
 	adding := addresses(moving, func(a model.Address) bool { return !hasAddress(b.here(), bridge, a) })
-	routes := b.movableRoutes(port)
+	routes, twins := b.withTwins(b.movableRoutes(port), port, bridge)
 	if len(adding) > 0 {
 		b.step(fmt.Sprintf("Give %s the addresses of %s", bridge, port), "They are on both for a moment, so that not one packet finds nobody at home.",
 			model.AddAddresses{Link: bridge, Addresses: inTransit(adding)})
 	}
 	b.moveTraffic(port, bridge, routes)
+	b.dropRoutes(port, bridge+" has the same ones.", twins)
 	if len(moving) > 0 {
 		b.step(fmt.Sprintf("Take the addresses off %s", port), "On a port they are misplaced.", model.DeleteAddresses{Link: port, Addresses: moving})
 	}
