@@ -156,7 +156,8 @@ func (k *Kernel) SocketHolders(inodes map[uint64]bool) (map[uint64]model.Holder,
 				continue // closed meanwhile
 			}
 			inode, ok := socketInode(target)
-			if _, known := out[inode]; ok && inodes[inode] && !known {
+			// One that the first process has opened for a service is the service's.
+			if h, known := out[inode]; ok && inodes[inode] && (!known || h.PID == 1) {
 				out[inode] = model.Holder{PID: pid, Command: command(pid)}
 			}
 		}
