@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,12 +17,13 @@ import (
 
 // watchEvent is a line of watch --json.
 type watchEvent struct {
-	Event string   `json:"event"`
-	Words []string `json:"words"`
-	Steps []string `json:"steps"`
-	By    []string `json:"by"`
-	Took  int64    `json:"took_ms"`
-	Error string   `json:"error"`
+	Time  time.Time `json:"time"`
+	Event string    `json:"event"`
+	Words []string  `json:"words"`
+	Steps []string  `json:"steps"`
+	By    []string  `json:"by"`
+	Took  int64     `json:"took_ms"`
+	Error string    `json:"error"`
 }
 
 // watcher is a running drawbridge watch.
@@ -34,6 +36,12 @@ type watcher struct {
 func startWatch(t *testing.T, bin, namespace, file string) *watcher {
 	t.Helper()
 	cmd := exec.Command(bin, "watch", "--json", "--netns", namespace, file)
+	return startWatcher(t, cmd, func() error { return cmd.Process.Signal(os.Interrupt) })
+}
+
+// startWatcher starts a command that is a watch --json; interrupt ends it.
+func startWatcher(t *testing.T, cmd *exec.Cmd, interrupt func() error) *watcher {
+	t.Helper()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -59,8 +67,7 @@ func startWatch(t *testing.T, bin, namespace, file string) *watcher {
 			return
 		}
 		stopped = true
-		_ = cmd.Process.Signal(os.Interrupt)
-		if err := cmd.Wait(); err != nil {
+		if err := errors.Join(interrupt(), cmd.Wait()); err != nil {
 			t.Errorf("watch: %v\n%s", err, said.String())
 		}
 	}

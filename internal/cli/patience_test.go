@@ -40,6 +40,13 @@ func TestPatience(t *testing.T) {
 	if _, mend := p.next(now.Add(time.Second)); mend {
 		t.Error("what is given up is mended")
 	}
+	if !p.giveUp() || p.giveUp() {
+		t.Error("it is given up once")
+	}
+	if _, mend := p.next(now.Add(10 * time.Minute)); mend {
+		t.Error("what is given up is mended later, and fought for again")
+	}
+	p.peace()
 	if wait, mend := p.next(now.Add(10 * time.Minute)); !mend || wait != 0 {
 		t.Errorf("after peace: wait %s, mend %v", wait, mend)
 	}
@@ -53,6 +60,8 @@ func TestDriftLines(t *testing.T) {
 		{driftEvent{Event: "drift", Words: []string{"tap0 is gone.", "x"}, By: []string{"ip", "evil\x1b[31m"}}, "drift: tap0 is gone. And 1 more. (by ip, evil\ufffd[31m)"},
 		{driftEvent{Event: "drift", Steps: []string{"Plug tap0 into br0"}}, "drift: Not as wanted; this mends it: Plug tap0 into br0."},
 		{driftEvent{Event: "mended", Steps: []string{"A", "B"}, TookMS: 140}, "mended in 140 ms: A; B"},
+		{driftEvent{Event: "left", By: []string{"ip"}}, "left alone: it was mended 6 times in a row, and undone each time (by ip); 'drawbridge up' mends it"},
+		{driftEvent{Event: "left", Error: "no\n way"}, "left alone: it could not be mended, the last of 6 times for this: no way"},
 		{driftEvent{Event: "failed", Error: "no\n  way"}, "not mended: no way"},
 		{driftEvent{Event: "as-wanted"}, "as wanted again"},
 	} {

@@ -43,13 +43,13 @@ func (a *app) open() (*session, error) {
 	}
 	dir := filepath.Join(stateBase(), strconv.FormatUint(k.Cookie(), 10))
 	s := &session{
-		kernel:   k,
-		machines: machine.NewManager(filepath.Join(dir, "machines")),
-		services: service.NewManager(filepath.Join(dir, "services")),
-		store:    &apply.Store{Dir: dir, Identity: apply.Identity{BootID: kernel.BootID(), Namespace: k.Cookie()}},
-		name:     a.stackName(k),
-		named:    a.netns != "",
+		kernel: k,
+		store:  &apply.Store{Dir: dir, Identity: apply.Identity{BootID: kernel.BootID(), Namespace: k.Cookie()}},
+		name:   a.stackName(k),
+		named:  a.netns != "",
 	}
+	folders := s.childFolders()
+	s.machines, s.services = machine.NewManager(folders[0]), service.NewManager(folders[1])
 	s.machines.Kept = filepath.Join(keptBase("disks"), a.netns)
 	// Leases outlive a reboot, as the host's own network does; a namespace does not, and
 	// nor do its leases.
@@ -65,6 +65,11 @@ func (a *app) open() (*session, error) {
 }
 
 func (s *session) close() { s.kernel.Close() }
+
+// childFolders are where machines and servers have their processes.
+func (s *session) childFolders() []string {
+	return []string{filepath.Join(s.store.Dir, "machines"), filepath.Join(s.store.Dir, "services")}
+}
 
 // stateBase is /run/drawbridge, or a folder of the user's own for one without rights.
 func stateBase() string {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"drawbridge/internal/apply"
+	"drawbridge/internal/child"
 	"drawbridge/internal/draw"
 	"drawbridge/internal/draw/story"
 	"drawbridge/internal/model"
@@ -31,8 +32,8 @@ type watchOptions struct {
 
 // The watcher's rhythm.
 const (
-	// lookEvery is how often it looks without a ring: not all that drifts rings (rules of
-	// nftables, machines and servers that end).
+	// lookEvery is how often it looks without a ring: not all that drifts rings (rules of the
+	// old iptables, settings other than those for forwarding).
 	lookEvery = 10 * time.Second
 	// lookPause is the least time between two looks: neighbours come and go all the time.
 	lookPause = 200 * time.Millisecond
@@ -52,7 +53,8 @@ own events, then everything is read again and planned anew, as 'drawbridge plan'
 
 With 'heal: true' in the file it is mended, by the same transaction as 'up': checked
 before, undone when it fails. Who undoes a mend at once is not fought: each next mend
-waits twice as long, and after 8 in a row it is left alone, and told.
+waits twice as long, and after 6 in a row it is left alone, and told, until somebody else
+has brought it back.
 
 It runs until it is ended. What 'drawbridge up' and 'down' do meanwhile is no drift.
 
@@ -95,9 +97,8 @@ type drifting struct {
 	want     spec.Desired
 	session  *session
 	by       func() []string
-	patience map[string]*patience // by the steps that mend it
+	patience map[string]*patience // by what is mended
 	told     string               // the drift that was told last, "" for none
-	left     bool                 // it was given up
 	rang     time.Time
 	who      []string
 }
@@ -123,12 +124,17 @@ func (a *app) watchDrift(ctx context.Context, o watchOptions) error {
 	if err != nil {
 		return err
 	}
+	ends, err := child.Watch(ctx, s.childFolders()...)
+	if err != nil {
+		return err
+	}
 	w := &drifting{app: a, options: o, want: want, session: s, by: by, patience: map[string]*patience{}}
 	w.tell(driftEvent{Event: "watching"})
-	return w.run(ctx, rings)
+	return w.run(ctx, rings, ends)
 }
 
-func (w *drifting) run(ctx context.Context, rings <-chan struct{}) error {
+// run looks whenever the kernel rings, or a process of ours (ends) has come or gone.
+func (w *drifting) run(ctx context.Context, rings, ends <-chan struct{}) error {
 	wait := time.Duration(0)
 	for {
 		select {
@@ -136,6 +142,10 @@ func (w *drifting) run(ctx context.Context, rings <-chan struct{}) error {
 			return nil
 		case <-time.After(wait):
 		case _, open := <-rings:
+			if !open {
+				return nil
+			}
+		case _, open := <-ends:
 			if !open {
 				return nil
 			}
@@ -185,7 +195,10 @@ func (w *drifting) look(ctx context.Context) (again time.Duration, err error) {
 		if w.told != "" {
 			w.tell(driftEvent{Event: "as-wanted"})
 		}
-		w.told, w.left = "", false
+		w.told = ""
+		for _, p := range w.patience {
+			p.peace()
+		}
 		return 0, nil
 	}
 	var steps []string
@@ -196,7 +209,46 @@ func (w *drifting) look(ctx context.Context) (again time.Duration, err error) {
 	if !w.want.Heal {
 		return 0, nil
 	}
-	return w.mend(ctx, steps)
+	return w.mend(ctx, steps, subject(p))
+}
+
+// holders are the managers that have what a plan must take from them: a link's own
+// messages do not tell who asked for them.
+func holders(p plan.Plan) []string {
+	var out []string
+	for _, st := range p.Steps {
+		op, plug := st.Do.(model.SetMaster)
+		if !plug {
+			continue
+		}
+		l := p.Before.Here().Link(op.Link)
+		if l == nil {
+			continue
+		}
+		for _, m := range l.Managers {
+			if m.Acts && !m.Told && !slices.Contains(out, m.Name) {
+				out = append(out, m.Name)
+			}
+		}
+	}
+	return out
+}
+
+// subject is what a plan mends: the links that it plugs in again, else whatever it
+// touches. Somebody who takes one back does not always leave it in the same state.
+func subject(p plan.Plan) string {
+	var plugged, all []string
+	for _, st := range p.Steps {
+		all = append(all, st.Do.Object())
+		if op, plug := st.Do.(model.SetMaster); plug {
+			plugged = append(plugged, op.Link)
+		}
+	}
+	if len(plugged) > 0 {
+		all = plugged
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), " ")
 }
 
 // compare plans from what is to what is wanted, while nobody else is at work here.
@@ -226,6 +278,9 @@ func (w *drifting) drift(e driftEvent, key string, p *plan.Plan) {
 		return
 	}
 	w.told = key
+	if p != nil && len(w.who) == 0 {
+		w.who = holders(*p)
+	}
 	e.Event, e.By = "drift", w.who
 	w.tell(e)
 	if p != nil && w.options.draw {
@@ -236,16 +291,16 @@ func (w *drifting) drift(e driftEvent, key string, p *plan.Plan) {
 }
 
 // mend brings the host back to what is wanted, unless somebody undoes that again and again.
-func (w *drifting) mend(ctx context.Context, steps []string) (again time.Duration, err error) {
-	key := strings.Join(steps, "\n")
-	if w.patience[key] == nil {
-		w.patience[key] = &patience{}
+func (w *drifting) mend(ctx context.Context, steps []string, key string) (again time.Duration, err error) {
+	p := w.patience[key]
+	if p == nil {
+		p = &patience{}
+		w.patience[key] = p
 	}
-	wait, may := w.patience[key].next(time.Now())
+	wait, may := p.next(time.Now())
 	if !may {
-		if !w.left {
-			w.left = true
-			w.tell(driftEvent{Event: "left", Steps: steps, By: w.who})
+		if p.giveUp() {
+			w.tell(driftEvent{Event: "left", Steps: steps, By: w.who, Error: p.failed})
 		}
 		return 0, nil
 	}
@@ -254,21 +309,23 @@ func (w *drifting) mend(ctx context.Context, steps []string) (again time.Duratio
 		return 0, nil
 	case <-time.After(wait):
 	}
+	p.failed = ""
 	var said bytes.Buffer
 	quiet := *w.app
 	quiet.out, quiet.err = io.Discard, &said
 	err = quiet.change(ctx, w.want, upOptions{file: w.options.file, uplink: w.options.uplink, yes: true, json: true})
-	w.patience[key].done(time.Now())
+	p.done(time.Now())
 	switch {
 	case ctx.Err() != nil:
 		return 0, nil //nolint:nilerr // it is ended: what became of the mend, its own undo has told
 	case errors.Is(err, apply.ErrLocked):
 		return busyPause, nil
 	case err != nil:
+		p.failed = err.Error()
 		w.tell(driftEvent{Event: "failed", Steps: steps, Error: err.Error()})
 		return firstWait, nil //nolint:nilerr // told, and tried again
 	}
-	w.told, w.left = "", false
+	w.told = ""
 	w.tell(driftEvent{Event: "mended", Steps: steps})
 	return 0, nil
 }
@@ -321,6 +378,9 @@ func (e driftEvent) line() string {
 	case "failed":
 		return "not mended: " + strings.Join(strings.Fields(e.Error), " ")
 	case "left":
+		if e.Error != "" {
+			return fmt.Sprintf("left alone: it could not be mended, the last of %d times for this: %s", mostMends, strings.Join(strings.Fields(e.Error), " "))
+		}
 		return fmt.Sprintf("left alone: it was mended %d times in a row, and undone each time%s; 'drawbridge up' mends it", mostMends, by)
 	default:
 		return "as wanted again"
