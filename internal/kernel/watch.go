@@ -123,7 +123,7 @@ func (b *bell) hear(c *netlink.Conn, callers *callers) {
 // to nobody (pneigh_create, pneigh_delete): it is one short question, and its answer is
 // compared with the last one.
 func (b *bell) watchProxies(c *conn) {
-	defer c.close() //nolint:errcheck // it is only read from
+	defer c.close()
 	tick := time.NewTicker(silentEvery)
 	defer tick.Stop()
 	last, err := dumpProxies(b.ctx, c)

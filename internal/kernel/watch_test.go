@@ -76,7 +76,7 @@ func TestWhatRings(t *testing.T) {
 		quiet(bell)
 	}
 	cancel()
-	for range bell { //nolint:revive // until it is closed
+	for range bell { // until it is closed
 	}
 }
 
