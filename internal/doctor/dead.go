@@ -32,27 +32,45 @@ var machineDead = Check{
 // serviceDead: a network without its server gives no addresses and no names.
 var serviceDead = Check{
 	ID:    "service-dead",
-	Title: "What serves addresses and names on a network has ended, or has trouble",
+	Title: "What serves addresses and names on a network has ended",
 	Shows: "machines that start get no address; names are not found",
-	Knows: "the network's service says failed or restarting, or tells of a trouble of its own",
+	Knows: "the network's service says failed, or restarting time and again",
 	Mends: "drawbridge up starts it again",
 	Find: func(h *Host) []Finding {
 		var out []Finding
 		for _, s := range h.Snapshot.Services {
-			f := Finding{Object: s.Network, Severity: Broken, Sure: Certain,
+			if s.State != model.ServiceFailed && (s.State != model.ServiceRestarting || s.Restarts < 3) {
+				continue
+			}
+			out = append(out, Finding{Object: s.Network, Severity: Broken, Sure: Certain,
 				What: fmt.Sprintf("the service of network %s on %s is %s", s.Network, s.Link, s.State),
 				Seen: append([]string{fmt.Sprintf("state %s, started again %d times", s.State, s.Restarts)}, s.Troubles...),
 				Mend: byHand("start it again", "drawbridge up"),
-			}
-			switch {
-			case s.State == model.ServiceFailed, s.State == model.ServiceRestarting && s.Restarts >= 3:
-			case len(s.Troubles) > 0:
-				f.Severity, f.What = Risk, fmt.Sprintf("the service of network %s has trouble: %s", s.Network, s.Troubles[0])
-				f.Mend = byHand("see to what it says", "drawbridge status")
-			default:
+			})
+		}
+		return out
+	},
+}
+
+// serviceTrouble: what a service itself finds that it cannot do, for reasons that are mostly
+// beyond this host.
+var serviceTrouble = Check{
+	ID:    "service-trouble",
+	Title: "What serves a network runs, and cannot do all of it",
+	Shows: "some machines have no address, or are not reached at the one that they use",
+	Knows: "the network's service tells of it: the LAN's DHCP server is silent, an address is somebody else's, the uplink is on another LAN or has no carrier, the leases' disk is full",
+	Mends: "what it names is seen to; the service goes on by itself as soon as it can",
+	Find: func(h *Host) []Finding {
+		var out []Finding
+		for _, s := range h.Snapshot.Services {
+			if s.State != model.ServiceRunning || len(s.Troubles) == 0 {
 				continue
 			}
-			out = append(out, f)
+			out = append(out, Finding{Object: s.Network, Severity: Risk, Sure: Certain,
+				What: fmt.Sprintf("the service of network %s on %s has trouble", s.Network, s.Link),
+				Seen: s.Troubles,
+				Mend: byHand("see to what it says: it goes on by itself then", "drawbridge status"),
+			})
 		}
 		return out
 	},

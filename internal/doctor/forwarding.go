@@ -15,7 +15,7 @@ var forwardingOff = Check{
 	ID:    "forwarding-off",
 	Title: "Somebody switched forwarding off that a network of ours needs",
 	Shows: "machines reach the host, and nobody beyond it",
-	Knows: "drawbridge switched forwarding on for a link of a network that is routed or behind NAT, and it is off now. A write to net.ipv4.ip_forward sets every link there is",
+	Knows: "drawbridge switched forwarding on for a link of a network that is routed or behind NAT, or had it answer for others, and it is off now. A write to net.ipv4.ip_forward sets every link there is; an adapter that was unplugged is another link when it comes back",
 	Mends: "it is switched on again for those links",
 	Needs: []Fact{FactOwned},
 	Find: func(h *Host) []Finding {
@@ -25,7 +25,7 @@ var forwardingOff = Check{
 				need["ipv4/conf/"+f.Link+"/forwarding"] = true
 			}
 		}
-		if len(need) == 0 {
+		if len(need) == 0 && len(h.Facts.Owned.Needs) == 0 {
 			return nil
 		}
 		for path, was := range h.Facts.Owned.Settings {
@@ -39,6 +39,12 @@ var forwardingOff = Check{
 			if h.setting(path) == "0" {
 				f.Seen = append(f.Seen, "net/"+path+" = 0")
 				ops = append(ops, model.SetSetting{Path: path, Value: "1"})
+			}
+		}
+		for _, n := range h.Facts.Owned.Needs {
+			if now := h.setting(n.Path); n.Value != "" && now == n.Was && !need[n.Path] {
+				f.Seen = append(f.Seen, "net/"+n.Path+" = "+now)
+				ops = append(ops, model.SetSetting{Path: n.Path, Value: n.Value})
 			}
 		}
 		if len(ops) == 0 {

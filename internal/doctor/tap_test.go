@@ -84,7 +84,7 @@ func TestDead(t *testing.T) {
 		{"once", state(model.MachineRestarting, 1), "", ""},
 		{"stopped by itself", state(model.MachineStopped, 0), "", ""},
 		{"service failed", service(model.Service{State: model.ServiceFailed}), "broken certain service-dead:lan", "on br0 is failed"},
-		{"service in trouble", service(model.Service{State: model.ServiceRunning, Troubles: []string{"the leases' disk is full"}}), "risk certain service-dead:lan", "disk is full"},
+		{"service in trouble", service(model.Service{State: model.ServiceRunning, Troubles: []string{"the leases' disk is full"}}), "risk certain service-trouble:lan", "has trouble"},
 		{"service runs", service(model.Service{State: model.ServiceRunning}), "", ""},
 	})
 }

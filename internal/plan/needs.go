@@ -12,6 +12,8 @@ import (
 type Need struct {
 	Path string `json:"path"`
 	Was  string `json:"was"`
+	// Value is what is needed; "" in notes of a drawbridge that did not write it down.
+	Value string `json:"value,omitempty"`
 }
 
 // need sets a sysctl for a network. One that this kernel does not have is left out.
@@ -24,8 +26,10 @@ func (b *builder) need(path, value, title, why string) {
 	if now == value {
 		return
 	}
-	if !slices.ContainsFunc(b.own.Needs, func(n Need) bool { return n.Path == path }) {
-		b.own.Needs = append(b.own.Needs, Need{path, now})
+	if n := at(b.own.Needs, func(n Need) bool { return n.Path == path }); n != nil {
+		n.Value = value
+	} else {
+		b.own.Needs = append(b.own.Needs, Need{path, now, value})
 	}
 	b.step(title, why, model.SetSetting{Path: path, Value: value})
 }

@@ -246,9 +246,6 @@ func (b *builder) unproxy(w *wanted) {
 			continue
 		}
 		delete(gone, r.Uplink)
-		if b.here().Link(r.Uplink) != nil {
-			b.step(fmt.Sprintf("Let %s answer for %s no longer", r.Uplink, addressList(as)), "They are not routed any more.", model.DeleteProxies{Link: r.Uplink, Addresses: as})
-		}
 		var routes []model.Route
 		for _, a := range as {
 			if route := model.ProxyRoute(r.Bridge, a, "static"); slices.ContainsFunc(b.here().Routes, func(o model.Route) bool { return model.SameRoute(o, route) }) {
@@ -257,6 +254,10 @@ func (b *builder) unproxy(w *wanted) {
 		}
 		if len(routes) > 0 {
 			b.step(fmt.Sprintf("Delete the routes to %s", addressList(as)), "They are not routed any more.", model.DeleteRoutes{Routes: routes})
+		}
+		// After the routes: a relay that runs has the uplink answer for what is routed.
+		if b.here().Link(r.Uplink) != nil {
+			b.step(fmt.Sprintf("Let %s answer for %s no longer", r.Uplink, addressList(as)), "They are not routed any more.", model.DeleteProxies{Link: r.Uplink, Addresses: as})
 		}
 	}
 	b.own.Proxies = slices.DeleteFunc(b.own.Proxies, func(p OwnedProxy) bool { return slices.Contains(gone[p.Link], p.Address) })

@@ -45,13 +45,14 @@ const (
 	callStatus    = "status"
 	callStop      = "stop"
 	callUpstreams = "upstreams"
-	callRelay     = "relay" // here are facts; what is learned?
+	callRelay     = "relay" // here are facts; what is to be done?
 )
 
 // reply is the answer.
 type reply struct {
 	child.Refusal
 	Service *model.Service `json:"service,omitempty"`
+	Relay   *relay.Report  `json:"relay,omitempty"`
 }
 
 // The descriptors that a server is started with.

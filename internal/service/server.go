@@ -122,6 +122,7 @@ func (w *worker) begin(first call) error {
 	w.make(k, leases)
 	if c := w.service.Relay; c != nil && first.Facts != nil {
 		w.relay = relay.New(w.service.Link, *c, *first.Facts, first.Learned, w.log.Printf)
+		w.relay.Port = portFinder(k, w.service.Link)
 	}
 	if w.dns != nil {
 		w.dns.SetUpstreams(first.Upstreams)
@@ -217,7 +218,8 @@ func (w *worker) obey(conn net.Conn, in *bufio.Reader) error {
 			case callRelay:
 				if w.relay != nil && c.Facts != nil {
 					w.relay.SetFacts(*c.Facts)
-					r.Service = &model.Service{Network: w.service.Network, Learned: w.relay.Learned()}
+					report := w.relay.Report()
+					r.Relay = &report
 				}
 			case callUpstreams:
 				if w.dns != nil {

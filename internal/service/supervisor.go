@@ -44,6 +44,7 @@ type supervisor struct {
 	mu       sync.Mutex
 	server   *server // nil between two
 	index    int     // of the link that it serves
+	uplink   int     // of the one that it relays to
 	restarts int
 	reason   string // why there is none just now
 	next     *model.Service
@@ -116,6 +117,12 @@ func (s *supervisor) startServer() error {
 	if err != nil {
 		return err
 	}
+	uplink := 0
+	if service.Relay != nil {
+		if uplink, err = s.kernel.Index(service.Relay.Uplink); err != nil {
+			return err
+		}
+	}
 	files, counts, err := openSockets(s.kernel, service)
 	if err != nil {
 		return err
@@ -128,10 +135,12 @@ func (s *supervisor) startServer() error {
 	}
 	first := call{Do: callServe, Service: &service, Sockets: counts, Upstreams: upstreams}
 	if service.Relay != nil {
-		if first.Facts, first.Learned, err = s.relayFacts(); err != nil {
+		v, err := s.look()
+		if err != nil {
 			srv.kill()
 			return err
 		}
+		first.Facts, first.Learned = &v.facts, v.learned
 	}
 	if _, err := srv.ask(first, startTime/2); err != nil {
 		srv.kill()
@@ -139,7 +148,7 @@ func (s *supervisor) startServer() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.server, s.index, s.reason, s.told = srv, index, "", upstreams
+	s.server, s.index, s.uplink, s.reason, s.told = srv, index, uplink, "", upstreams
 	return nil
 }
 
@@ -162,6 +171,10 @@ func (s *supervisor) live() {
 				return
 			case s.unplugged():
 				s.log.say("%s is another link now, or gone", s.config.Service.Link)
+				s.server.kill()
+			case s.replaced():
+				s.log.say("%s is another link now", s.config.Service.Relay.Uplink)
+				pause = firstPause
 				s.server.kill()
 			default:
 				s.tellUpstreams()
@@ -236,6 +249,17 @@ func (s *supervisor) orphaned() bool {
 func (s *supervisor) unplugged() bool {
 	index, err := s.kernel.Index(s.config.Service.Link)
 	return err != nil || index != s.index
+}
+
+// replaced tells whether the uplink is another link by now, as after it was unplugged from
+// the host, or its driver started anew. One that is away is waited for: until then nothing
+// better can be done.
+func (s *supervisor) replaced() bool {
+	if s.config.Service.Relay == nil {
+		return false
+	}
+	index, err := s.kernel.Index(s.config.Service.Relay.Uplink)
+	return err == nil && index != s.uplink
 }
 
 // tellUpstreams tells the server of the host's name servers when they have changed.

@@ -12,6 +12,7 @@ import (
 // client is one who waits for a server's answer.
 type client struct {
 	mac       mac
+	port      string
 	broadcast bool // it asked for its answer to be sent to everybody
 	since     time.Time
 }
@@ -22,22 +23,32 @@ const maxHops = 16 // RFC 1542, 4.1.1
 // own address is the host's: a server answers that by unicast, and gives an address of the
 // same subnet. The flag that asks for a broadcast is set as well: a server that knows no
 // relay agents answers by one, where it would else send to the machine's MAC address, which
-// no access point takes. What is sent to a server itself is routed, not relayed.
-func (r *Relay) dhcpFromMachine(to, b []byte) {
+// no access point takes. What is sent to a server itself is routed, not relayed; but for that
+// of a client whose address is of another LAN, which no answer finds: the servers of this one
+// refuse it, and it asks anew.
+func (r *Relay) dhcpFromMachine(to, from mac, b []byte) {
 	own, ok := r.facts.own(false)
 	_, payload, dport := udp(b)
-	if !ok || dport != serverPort || mac(to) != everybody {
+	if !ok || dport != serverPort {
 		return
 	}
 	m, err := dhcpv4.FromBytes(payload)
-	if err != nil || m.OpCode != dhcpv4.OpcodeBootRequest || m.HopCount >= maxHops || len(m.ClientHWAddr) != 6 || !isUnset(m.GatewayIPAddr) {
+	// What speaks for another's card is a lie: it would have that one's address.
+	if err != nil || m.OpCode != dhcpv4.OpcodeBootRequest || m.HopCount >= maxHops || len(m.ClientHWAddr) != 6 || mac(m.ClientHWAddr) != from || !isUnset(m.GatewayIPAddr) {
 		return
 	}
+	if has, _ := netip.AddrFromSlice(m.ClientIPAddr.To4()); to != everybody && (isUnset(m.ClientIPAddr) || r.facts.onLAN(has)) {
+		return
+	}
+	port := r.portOf(from)
 	id := binary.BigEndian.Uint32(m.TransactionID[:])
-	if _, known := r.waiting[id]; !known && len(r.waiting) >= maxPending {
+	if c, known := r.waiting[id]; !r.mayAsk(from, port) || known && c.mac != from || !known && len(r.waiting) >= maxPending {
 		return
 	}
-	r.waiting[id] = client{mac(m.ClientHWAddr), m.IsBroadcast(), time.Now()}
+	if t := m.MessageType(); t == dhcpv4.MessageTypeDiscover || t == dhcpv4.MessageTypeRequest {
+		r.asks(from)
+	}
+	r.waiting[id] = client{from, port, m.IsBroadcast(), time.Now()}
 	m.GatewayIPAddr = own.AsSlice()
 	m.HopCount++
 	m.SetBroadcast()
@@ -62,6 +73,7 @@ func (r *Relay) dhcpFromLAN(b []byte) {
 	if !waits || len(m.ClientHWAddr) != 6 || mac(m.ClientHWAddr) != c.mac {
 		return
 	}
+	r.answered(c.mac)
 	if id := m.ServerIdentifier(); id != nil {
 		if a, ok := netip.AddrFromSlice(id.To4()); ok {
 			server = a

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 )
 
@@ -20,6 +21,8 @@ const (
 )
 
 type mac [6]byte
+
+func (m mac) String() string { return net.HardwareAddr(m[:]).String() }
 
 var (
 	everybody  = mac{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}

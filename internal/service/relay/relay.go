@@ -22,6 +22,8 @@ type Facts struct {
 	// LinkLocal and UplinkLocal are the links' link-local addresses.
 	LinkLocal   netip.Addr `json:"link_local,omitzero"`
 	UplinkLocal netip.Addr `json:"uplink_local,omitzero"`
+	// Away: the uplink is gone, down, or without carrier.
+	Away bool `json:"away,omitempty"`
 	// LAN are the host's addresses on the uplink, with the prefixes that they are of.
 	LAN []netip.Prefix `json:"lan,omitempty"`
 	// Taken are addresses that no machine may have: the host's own, and the gateways.
@@ -52,6 +54,11 @@ func (r *Relay) isBehind(a netip.Addr) bool {
 	return r.addresses[a] != nil || slices.Contains(r.facts.Given, a)
 }
 
+// isNetwork tells whether an address is that of one of the LAN's prefixes itself.
+func (f Facts) isNetwork(a netip.Addr) bool {
+	return slices.ContainsFunc(f.LAN, func(p netip.Prefix) bool { return p.Masked().Addr() == a })
+}
+
 func (f Facts) taken(a netip.Addr) bool { return slices.Contains(f.Taken, a) }
 
 const (
@@ -64,6 +71,7 @@ const (
 	askedOften = 4
 	// Limits, against a machine that takes all there are.
 	maxPerMAC    = 16
+	maxPerPort   = 64
 	maxAddresses = 1024
 	maxPending   = 1024
 	// healing is how long frames to MAC addresses of the time before are answered with where
@@ -74,25 +82,40 @@ const (
 // known is an address of a machine.
 type known struct {
 	mac    mac
+	port   string
 	heard  time.Time
+	leased bool // a DHCP server of the LAN gave it
 	ready  bool // it is routed
-	probes int  // sent to the LAN, until it is ready
+	doubt  bool // the LAN may be another one by now: it is asked once more
+	probes int  // sent to the LAN, until it is ready and not in doubt
 	asked  int  // since it was last heard
 	next   time.Time
+	// rival claims it as well, and has it once its holder does not answer for it any more.
+	rival     mac
+	rivalPort string
 }
 
 // Relay is one relay. Link and Uplink are for its words only.
 type Relay struct {
 	Link, Uplink string
 	Log          func(format string, args ...any)
+	// Port tells behind which port of the link a hardware address is, "" if nobody knows; nil:
+	// each is on a port of its own.
+	Port func(m model.MAC) string
 
 	began      time.Time
 	near, far  *wire
 	mu         sync.Mutex
 	facts      Facts
 	link, up   mac
+	lan        lan // the last that the host was on
 	addresses  map[netip.Addr]*known
-	conflicts  map[netip.Addr]string
+	given      map[netip.Addr]*given // the file's
+	conflicts  map[netip.Addr]conflict
+	foreign    map[mac]foreign
+	unanswered map[mac]*silent
+	budgets    map[string]*budget // by port
+	crowded    map[string]time.Time
 	waiting    map[uint32]client // DHCP, by transaction
 	routers    map[netip.Addr]advert
 	asking     map[netip.Addr]time.Time // what a machine asks of the LAN, before it takes it
@@ -102,7 +125,8 @@ type Relay struct {
 
 // New makes a relay that knows some addresses already: of those the LAN is not asked.
 func New(link string, c model.RelayConfig, facts Facts, learned []model.LearnedAddress, log func(string, ...any)) *Relay {
-	r := &Relay{Link: link, Uplink: c.Uplink, Log: log, began: time.Now(), addresses: map[netip.Addr]*known{}, conflicts: map[netip.Addr]string{},
+	r := &Relay{Link: link, Uplink: c.Uplink, Log: log, began: time.Now(), addresses: map[netip.Addr]*known{}, given: map[netip.Addr]*given{},
+		conflicts: map[netip.Addr]conflict{}, foreign: map[mac]foreign{}, unanswered: map[mac]*silent{}, budgets: map[string]*budget{}, crowded: map[string]time.Time{},
 		waiting: map[uint32]client{}, routers: map[netip.Addr]advert{}, asking: map[netip.Addr]time.Time{}}
 	for _, l := range learned {
 		m, _ := parseMAC(l.MAC)
@@ -124,6 +148,7 @@ func (r *Relay) SetFacts(f Facts) {
 	if fresh && r.near != nil {
 		r.answerSolicitation() // machines have waited for it
 	}
+	r.look4LAN(time.Now())
 }
 
 func parseMAC(m model.MAC) (out mac, err error) {
@@ -141,25 +166,10 @@ func (r *Relay) Learned() []model.LearnedAddress {
 	var out []model.LearnedAddress
 	for a, k := range r.addresses {
 		if k.ready && r.facts.onLAN(a) && !r.facts.taken(a) {
-			out = append(out, model.LearnedAddress{Address: a, MAC: model.MAC(net.HardwareAddr(k.mac[:]).String())})
+			out = append(out, model.LearnedAddress{Address: a, MAC: model.MAC(k.mac.String())})
 		}
 	}
 	slices.SortFunc(out, func(x, y model.LearnedAddress) int { return x.Address.Compare(y.Address) })
-	return out
-}
-
-// Troubles are the addresses that machines took and may not have, each in a sentence.
-func (r *Relay) Troubles() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var out []string
-	for _, why := range r.conflicts {
-		out = append(out, why)
-	}
-	if _, ok := r.facts.own(false); !ok {
-		out = append(out, fmt.Sprintf("%s has no IPv4 address: DHCP is not relayed", r.Uplink))
-	}
-	slices.Sort(out)
 	return out
 }
 
@@ -232,15 +242,24 @@ func (r *Relay) look(now time.Time) {
 	}
 	for a, k := range r.addresses {
 		switch {
-		case now.Before(k.next):
-		case !k.ready && k.probes < probes:
+		case now.Before(k.next) || r.facts.Away:
+		case !r.facts.onLAN(a):
+			// The host is on another LAN, or about to have its address again.
+			if now.Sub(k.heard) > silence {
+				delete(r.addresses, a)
+			}
+		case (k.doubt || !k.ready) && k.probes < probes:
 			k.probes++
 			k.next = now.Add(probePause)
 			r.probeLAN(a)
-		case !k.ready:
-			k.ready = true
-			r.Log("%s is at %s, and routed to it", a, net.HardwareAddr(k.mac[:]))
+		case k.doubt || !k.ready:
+			if !k.ready {
+				r.Log("%s is at %s, and routed to it", a, k.mac)
+			}
+			k.ready, k.doubt = true, false
 			r.announce(a)
+		case k.rival != mac{}:
+			r.contest(a, k, now)
 		case now.Sub(k.heard) > silence && k.asked >= askedOften:
 			delete(r.addresses, a)
 			r.Log("%s has gone silent: it is routed no longer", a)
@@ -250,6 +269,9 @@ func (r *Relay) look(now time.Time) {
 			r.ask(a, k.mac)
 		}
 	}
+	r.lookAtGiven(now)
+	r.lookAtRouters(now)
+	r.forget(now)
 	for a, until := range r.asking {
 		if now.After(until) {
 			delete(r.asking, a)
@@ -299,68 +321,6 @@ func (r *Relay) ask(a netip.Addr, m mac) {
 	}
 }
 
-// learn hears that a machine uses an address. given: a DHCP server gave it.
-func (r *Relay) learn(a netip.Addr, m mac, given bool) {
-	now := time.Now()
-	if m == r.link || m[0]&1 != 0 || !r.facts.onLAN(a) || slices.Contains(r.facts.Given, a) {
-		return
-	}
-	if r.facts.taken(a) {
-		r.conflict(a, m, "which is the host's or the gateway's")
-		return
-	}
-	k := r.addresses[a]
-	switch {
-	case k != nil && k.mac == m:
-		k.heard, k.asked = now, 0
-		k.ready = k.ready || given
-		return
-	case k != nil && !given && now.Sub(k.heard) < time.Minute && k.mac != (mac{}):
-		r.conflict(a, m, "which is "+net.HardwareAddr(k.mac[:]).String()+"'s")
-		return
-	}
-	if k == nil && (len(r.addresses) >= maxAddresses || r.of(m) >= maxPerMAC) {
-		r.conflict(a, m, "one more than it may have")
-		return
-	}
-	ready := given || k != nil && k.ready
-	r.addresses[a] = &known{mac: m, heard: now, ready: ready}
-	delete(r.conflicts, a)
-	if ready {
-		r.Log("%s is at %s, and routed to it", a, net.HardwareAddr(m[:]))
-		r.announce(a)
-	}
-}
-
-func (r *Relay) of(m mac) (n int) {
-	for _, k := range r.addresses {
-		if k.mac == m {
-			n++
-		}
-	}
-	return n
-}
-
-func (r *Relay) conflict(a netip.Addr, m mac, why string) {
-	if len(r.conflicts) < maxPerMAC {
-		r.conflicts[a] = fmt.Sprintf("the machine with %s uses %s, %s: it is not routed to it", net.HardwareAddr(m[:]), a, why)
-	}
-}
-
-// onLANToo: somebody on the LAN answers for an address that a machine has, or asks for.
-func (r *Relay) onLANToo(a netip.Addr, at mac) {
-	if at == r.up {
-		return
-	}
-	if _, asked := r.asking[a]; asked {
-		r.answerFor(a, everybody, netip.Addr{}, false)
-	}
-	if k := r.addresses[a]; k != nil && !k.ready {
-		r.conflict(a, k.mac, "which somebody on the LAN has ("+net.HardwareAddr(at[:]).String()+")")
-		delete(r.addresses, a)
-	}
-}
-
 // answerFor tells the machines that an address is at the link.
 func (r *Relay) answerFor(a netip.Addr, to mac, destination netip.Addr, answer bool) {
 	if a.Is4() {
@@ -387,12 +347,12 @@ func (r *Relay) fromMachine(f []byte, other bool) {
 		}
 	case kind == typeARP:
 		if sender, asked, ok := parseARP(b); ok && sender.IsUnspecified() {
-			r.wants(asked)
+			r.wants(asked, from)
 		} else if ok && mac(b[8:14]) == from {
 			r.learn(sender, from, false)
 		}
 	case kind == typeIPv4:
-		r.dhcpFromMachine(f[0:6], b)
+		r.dhcpFromMachine(mac(f[0:6]), from, b)
 	case kind == typeIPv6:
 		r.icmpFromMachine(from, b)
 	}
@@ -403,18 +363,6 @@ func parseARP(b []byte) (sender, target netip.Addr, ok bool) {
 		return sender, target, false
 	}
 	return netip.AddrFrom4([4]byte(b[14:18])), netip.AddrFrom4([4]byte(b[24:28])), true
-}
-
-// wants: a machine asks whether an address is free. The LAN is asked for it.
-func (r *Relay) wants(a netip.Addr) {
-	switch {
-	case !r.facts.onLAN(a) || len(r.asking) >= maxPending:
-	case r.facts.taken(a) && a.Is6():
-		r.answerFor(a, everybody, netip.Addr{}, false)
-	case !r.isBehind(a):
-		r.asking[a] = time.Now().Add(3 * time.Second)
-		r.probeLAN(a)
-	}
 }
 
 // heal answers a frame to somebody whom the machine knew at another MAC address, while its
