@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"drawbridge/internal/model"
 	"drawbridge/internal/testnet"
@@ -22,6 +26,8 @@ type sky struct {
 	bin        string
 	host, wire *testnet.Net
 	servers    map[*testnet.Net]*exec.Cmd
+	last       int    // of each pool
+	said       string // by the server that was started last, the path of the file
 }
 
 func newSky(t *testing.T) *sky {
@@ -29,7 +35,7 @@ func newSky(t *testing.T) *sky {
 	testnet.RequireTap(t)
 	testnet.RequireSecurity(t)
 	testnet.RequireCommand(t, "dnsmasq", "dnsmasq-base")
-	s := &sky{t: t, bin: filepath.Join(build(t), "drawbridge"), host: testnet.New(t), wire: testnet.New(t), servers: map[*testnet.Net]*exec.Cmd{}}
+	s := &sky{t: t, bin: filepath.Join(build(t), "drawbridge"), host: testnet.New(t), wire: testnet.New(t), servers: map[*testnet.Net]*exec.Cmd{}, last: 199}
 	s.wire.Must(model.CreateBridge{Name: "air"}, model.SetUp{Link: "air", Up: true})
 	s.wire.Veth("host", s.host, "eth0")
 	s.wire.Must(model.SetMaster{Link: "host", Master: "air"})
@@ -69,12 +75,13 @@ func (s *sky) serve(router *testnet.Net, n int) {
 	s.t.Helper()
 	cmd := exec.Command("ip", "netns", "exec", router.Name(), "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--no-hosts", "--no-resolv", "--port=0",
 		"--interface=lan0", "--bind-dynamic", "--dhcp-authoritative", "--no-ping", "--log-facility=-", "--dhcp-leasefile="+filepath.Join(s.t.TempDir(), "leases"), "--pid-file",
-		fmt.Sprintf("--dhcp-range=198.18.%d.100,198.18.%[1]d.199,3600", n),
+		fmt.Sprintf("--dhcp-range=198.18.%d.100,198.18.%[1]d.%d,3600", n, s.last),
 		"--enable-ra", "--ra-param=lan0,4,1800", fmt.Sprintf("--dhcp-range=2001:db8:%d::,ra-only,64,3600", n))
 	said, err := os.Create(filepath.Join(s.t.TempDir(), "said"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.said = said.Name()
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -277,4 +284,83 @@ machines: {web: {vmm: namespace, nics: {eth1: {network: lan, tap: tap0}}}}
 	s.serve(router, 1)
 	s.reaches(router, s.says(`198\.18\.1\.1\d\d`, "status", "--json"))
 	s.saysNot(`no DHCP server`, "status")
+}
+
+// One machine asks the LAN's DHCP server for addresses in the name of a thousand, speaks for
+// others, and sends whatever comes to its mind. The pool of twenty is not used up, the relay
+// goes on as it was, and the next machine has its address.
+func TestOneTakesAll(t *testing.T) {
+	t.Parallel()
+	s := newSky(t)
+	router := s.lan("a", 1)
+	s.silence(router)
+	s.last = 119
+	s.serve(router, 1)
+	s.join("a", 1)
+	const file = `networks: {lan: {mode: routed, bridge: br0, uplink: eth0}}
+taps: {tap0: {network: lan, security: off}}
+`
+	s.up(s.file(file))
+	tap, err := testnet.OpenTap(s.host.Name(), "tap0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tap.Close()
+	s.says(`tap0 .*forwarding`, "status")
+	pid := s.says(`"pid": \d+`, "status", "--json")
+	dice := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same each time
+	for i := range 1000 {
+		from := [6]byte{2, 0xaa, 0, 0, byte(i >> 8), byte(i)}
+		chaddr := from
+		if i%3 == 2 {
+			chaddr[1] = 0xbb // somebody else's
+		}
+		frame := discover(t, from, chaddr)
+		if i%2 == 1 {
+			for range 1 + dice.IntN(8) {
+				frame[12+dice.IntN(len(frame)-12)] = byte(dice.Uint32())
+			}
+			frame = frame[:14+dice.IntN(len(frame)-14)]
+		}
+		if _, err := tap.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.says(`behind tap0 more than 16 clients ask for addresses by DHCP`, "status")
+	s.up(s.file(file + `machines: {web: {vmm: namespace, nics: {eth1: {network: lan, tap: tap1}}}}
+`))
+	s.reaches(router, s.says(`198\.18\.1\.1[01]\d`, "status", "--json"))
+	s.says(pid, "status", "--json")
+	said, err := os.ReadFile(s.said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := map[string]bool{}
+	for _, m := range regexp.MustCompile(`DHCPDISCOVER\(lan0\) (02:aa:00:00:\S+)`).FindAllStringSubmatch(string(said), -1) {
+		asked[m[1]] = true
+	}
+	if len(asked) == 0 || len(asked) > 16 || strings.Contains(string(said), "02:bb") {
+		t.Errorf("the server heard of %d made-up clients: %v", len(asked), asked)
+	}
+}
+
+// discover is a client's first question, in its frame.
+func discover(t *testing.T, from, chaddr [6]byte) []byte {
+	t.Helper()
+	m, err := dhcpv4.NewDiscovery(chaddr[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload := m.ToBytes()
+	f := append(append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, from[:]...), 8, 0)
+	ip := binary.BigEndian.AppendUint16([]byte{0x45, 0}, uint16(28+len(payload)))
+	ip = append(ip, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255)
+	var sum uint32 // br_netfilter looks at it
+	for i := 0; i < len(ip); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(ip[i:]))
+	}
+	binary.BigEndian.PutUint16(ip[10:], ^uint16(sum+sum>>16)) //nolint:gosec // the ones' complement sum of 20 bytes
+	f = append(append(f, ip...), 0, 68, 0, 67)
+	f = binary.BigEndian.AppendUint16(f, uint16(8+len(payload)))
+	return append(append(f, 0, 0), payload...)
 }

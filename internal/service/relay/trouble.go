@@ -106,7 +106,7 @@ func (r *Relay) Troubles() []string {
 		tell("behind %s more than %d clients ask for addresses by DHCP: the others are not heard", port, maxClients)
 	}
 	for m, f := range r.foreign {
-		tell("the machine with %s uses %s, which is not of the LAN of %s: nothing reaches it there. It has an address of this LAN once its DHCP client asks anew, as when its cable is plugged in again", m, f.address, r.Uplink)
+		tell("the machine with %s uses %s, which is not of the LAN of %s: nothing reaches it there. It has an address of this LAN once its DHCP client asks anew, as when its cable is pulled and plugged in (drawbridge machine unplug, plug)", m, f.address, r.Uplink)
 	}
 	for a, g := range r.given {
 		switch {
