@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -42,17 +43,20 @@ var netdevHooks = [...]string{"ingress", "egress"}
 
 var arpHooks = [...]string{"input", "output", "forward"}
 
-// ruleset reads all tables of nf_tables, nil where that may not be looked at.
-func (k *Kernel) ruleset(ctx context.Context) (*model.Ruleset, error) {
+// ruleset reads all tables of nf_tables, nil where that may not be looked at. names are the
+// links' by their indexes: some rules ask for those.
+func (k *Kernel) ruleset(ctx context.Context, names map[int]string) (*model.Ruleset, error) {
+	r := nftReader{kernel: k, ctx: ctx}
+	dump, err := r.read()
 	f := &model.Ruleset{}
-	r := nftReader{kernel: k, ctx: ctx, chains: map[nftID]int{}, out: f}
-	err := r.read()
 	switch {
 	case errors.Is(err, errNoNFT): // no nf_tables, no rules
 	case isErrno(err, unix.EPERM):
 		return nil, nil
 	case err != nil:
 		return nil, refusal("firewall", err)
+	default:
+		f = dump.decode(r.setElements, func(index uint32) string { return names[int(index)] })
 	}
 	f.Unread = k.legacyTables()
 	return f, nil
@@ -79,12 +83,20 @@ func (k *Kernel) legacyTables() (out []string) {
 // nftID names a chain or a set.
 type nftID struct{ family, table, name string }
 
-// nftReader reads tables, and makes of the instructions of their rules what they mean.
+// nftMessage is what the kernel tells about one thing: its family and its attributes.
+type nftMessage struct {
+	family string
+	attrs  []byte
+}
+
+// nftDump is what nf_tables hold, as the kernel tells it; elements of sets are asked for as a
+// rule needs them.
+type nftDump struct{ tables, chains, sets, rules []nftMessage }
+
+// nftReader reads it.
 type nftReader struct {
 	kernel *Kernel
 	ctx    context.Context
-	chains map[nftID]int // places in out.Chains
-	out    *model.Ruleset
 }
 
 // anyFamily is a request about the tables of all families.
@@ -92,66 +104,113 @@ func anyFamily(typ uint16) *message {
 	return newMessage(unix.NFNL_SUBSYS_NFTABLES<<8|typ, 0).raw([]byte{unix.NFPROTO_UNSPEC, unix.NFNETLINK_V0, 0, 0})
 }
 
-// eachNFT calls fn with the family and the attributes of what a request tells.
-func (r *nftReader) eachNFT(request func() *message, fn func(family string, attrs []byte)) error {
+// dump is what a request tells.
+func (r *nftReader) dump(request func() *message) (out []nftMessage, err error) {
 	c, err := r.kernel.netfilter()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return notThere(c.dump(r.ctx, request, func(body []byte) error {
+	err = c.dump(r.ctx, request, func(body []byte) error {
 		if len(body) < 4 {
 			return errTruncated
 		}
-		fn(nftFamilies.word(uint32(body[0])), body[4:])
+		out = append(out, nftMessage{nftFamilies.word(uint32(body[0])), slices.Clone(body[4:])})
 		return nil
-	}))
+	})
+	return out, notThere(err)
 }
 
-func (r *nftReader) read() error {
-	err := r.eachNFT(func() *message { return anyFamily(unix.NFT_MSG_GETCHAIN) }, func(family string, b []byte) {
-		c := parseChain(family, b)
-		r.chains[nftID{family, c.Table, c.Name}] = len(r.out.Chains)
-		r.out.Chains = append(r.out.Chains, c)
+func (r *nftReader) read() (d nftDump, err error) {
+	for _, x := range []struct {
+		typ uint16
+		to  *[]nftMessage
+	}{{unix.NFT_MSG_GETTABLE, &d.tables}, {unix.NFT_MSG_GETCHAIN, &d.chains}, {unix.NFT_MSG_GETSET, &d.sets}, {unix.NFT_MSG_GETRULE, &d.rules}} {
+		if *x.to, err = r.dump(func() *message { return anyFamily(x.typ) }); err != nil {
+			return d, err
+		}
+		if len(d.tables) == 0 {
+			break
+		}
+	}
+	return d, nil
+}
+
+// setElements are the messages about the elements of a set.
+func (r *nftReader) setElements(id nftID) ([]nftMessage, error) {
+	family, _ := nftFamilies.number(id.family)
+	return r.dump(func() *message {
+		m := newMessage(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETSETELEM, 0).raw([]byte{uint8(family), unix.NFNETLINK_V0, 0, 0})
+		m.str(unix.NFTA_SET_ELEM_LIST_TABLE, id.table)
+		m.str(unix.NFTA_SET_ELEM_LIST_SET, id.name)
+		return m
 	})
-	if err != nil || len(r.out.Chains) == 0 {
-		return err
+}
+
+// rulesetDecoder makes of a dump what it means.
+type rulesetDecoder struct {
+	elements func(nftID) ([]nftMessage, error)
+	link     func(index uint32) string
+	sets     map[nftID]*nftSet
+}
+
+func (d nftDump) decode(elements func(nftID) ([]nftMessage, error), link func(index uint32) string) *model.Ruleset {
+	r := rulesetDecoder{elements: elements, link: link, sets: map[nftID]*nftSet{}}
+	dormant := map[nftID]bool{}
+	for _, t := range d.tables {
+		if getBE32(findAttr(t.attrs, unix.NFTA_TABLE_FLAGS))&unix.NFT_TABLE_F_DORMANT != 0 {
+			dormant[nftID{family: t.family, table: getString(findAttr(t.attrs, unix.NFTA_TABLE_NAME))}] = true
+		}
 	}
-	type raw struct {
-		id          nftID
-		expressions []byte
-		comment     string
+	for _, s := range d.sets {
+		set := parseSet(s.attrs)
+		r.sets[nftID{s.family, getString(findAttr(s.attrs, unix.NFTA_SET_TABLE)), getString(findAttr(s.attrs, unix.NFTA_SET_NAME))}] = &set
 	}
-	var rules []raw
-	err = r.eachNFT(func() *message { return anyFamily(unix.NFT_MSG_GETRULE) }, func(family string, b []byte) {
-		comment, _ := parseRuleData(findAttr(b, unix.NFTA_RULE_USERDATA))
-		rules = append(rules, raw{
-			nftID{family, getString(findAttr(b, unix.NFTA_RULE_TABLE)), getString(findAttr(b, unix.NFTA_RULE_CHAIN))},
-			findAttr(b, unix.NFTA_RULE_EXPRESSIONS), comment,
-		})
-	})
-	if err != nil {
-		return err
+	out := &model.Ruleset{}
+	chains := map[nftID]int{}
+	for _, m := range d.chains {
+		c := parseChain(m.family, m.attrs)
+		if dormant[nftID{family: c.Family, table: c.Table}] {
+			continue
+		}
+		chains[nftID{c.Family, c.Table, c.Name}] = len(out.Chains)
+		out.Chains = append(out.Chains, c)
 	}
-	sets := map[nftID][]setElement{}
-	for _, x := range rules {
-		at, known := r.chains[x.id]
+	for _, m := range d.rules {
+		id := nftID{m.family, getString(findAttr(m.attrs, unix.NFTA_RULE_TABLE)), getString(findAttr(m.attrs, unix.NFTA_RULE_CHAIN))}
+		at, known := chains[id]
 		if !known {
-			continue // made meanwhile
+			continue // made meanwhile, or of a table that is asleep
 		}
-		d := decoder{family: x.id.family, loads: map[uint32]loaded{}}
-		d.elements = func(name string) []setElement {
-			id := nftID{x.id.family, x.id.table, name}
-			if _, read := sets[id]; !read {
-				sets[id] = r.setElements(id)
-			}
-			return sets[id]
-		}
-		for _, rule := range d.rules(x.expressions) {
-			rule.Comment = x.comment
-			r.out.Chains[at].Rules = append(r.out.Chains[at].Rules, rule)
+		comment, _ := parseRuleData(findAttr(m.attrs, unix.NFTA_RULE_USERDATA))
+		for _, rule := range r.decodeRule(id, findAttr(m.attrs, unix.NFTA_RULE_EXPRESSIONS)) {
+			rule.Comment = comment
+			out.Chains[at].Rules = append(out.Chains[at].Rules, rule)
 		}
 	}
-	return nil
+	return out
+}
+
+// set is a set with its elements, which are read the first time.
+func (r *rulesetDecoder) set(id nftID) *nftSet {
+	s := r.sets[id]
+	if s == nil { // made meanwhile
+		return &nftSet{}
+	}
+	if s.elements != nil || r.elements == nil {
+		return s
+	}
+	s.elements = []setElement{}
+	list, err := r.elements(id)
+	if err != nil {
+		s.whole = false
+	}
+	for _, m := range list {
+		_ = walk(findAttr(m.attrs, unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(_ uint16, e []byte) {
+			x, counts := parseElement(e)
+			s.elements, s.whole = append(s.elements, x), s.whole && counts
+		})
+	}
+	return s
 }
 
 func parseChain(family string, b []byte) model.FirewallChain {
@@ -175,50 +234,20 @@ func parseChain(family string, b []byte) model.FirewallChain {
 	if dev := getString(findAttr(hook, unix.NFTA_HOOK_DEV)); dev != "" {
 		c.Devices = []string{dev}
 	}
-	_ = walk(findAttr(hook, hookDevices), func(_ uint16, v []byte) {
-		if dev := getString(v); dev != "" && len(c.Devices) == 0 || len(c.Devices) > 0 && c.Devices[0] != dev {
+	const devicePrefix = 2 // NFTA_DEVICE_PREFIX: every link whose name begins so
+	_ = walk(findAttr(hook, hookDevices), func(typ uint16, v []byte) {
+		dev := getString(v)
+		if typ == devicePrefix {
+			dev += "*"
+		}
+		if dev != "" && !slices.Contains(c.Devices, dev) {
 			c.Devices = append(c.Devices, dev)
 		}
 	})
 	return c
 }
 
-// setElement is an element of a set; of a map to verdicts, with its verdict.
-type setElement struct {
-	key             []byte
-	end             bool // the first value that is no longer in an interval
-	verdict, target string
-}
-
-// setElements are the elements of a set, nil where they may not be read.
-func (r *nftReader) setElements(id nftID) []setElement {
-	var out []setElement
-	family := uint8(unix.NFPROTO_UNSPEC)
-	for n, word := range nftFamilies {
-		if word == id.family {
-			family = uint8(n)
-		}
-	}
-	request := func() *message {
-		m := newMessage(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETSETELEM, 0).raw([]byte{family, unix.NFNETLINK_V0, 0, 0})
-		m.str(unix.NFTA_SET_ELEM_LIST_TABLE, id.table)
-		m.str(unix.NFTA_SET_ELEM_LIST_SET, id.name)
-		return m
-	}
-	_ = r.eachNFT(request, func(_ string, b []byte) {
-		_ = walk(findAttr(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(_ uint16, e []byte) {
-			x := setElement{key: findAttr(findAttr(e, unix.NFTA_SET_ELEM_KEY), unix.NFTA_DATA_VALUE)}
-			x.end = getBE32(findAttr(e, unix.NFTA_SET_ELEM_FLAGS))&unix.NFT_SET_ELEM_INTERVAL_END != 0
-			if v := findAttr(findAttr(e, unix.NFTA_SET_ELEM_DATA), unix.NFTA_DATA_VERDICT); v != nil {
-				x.verdict, x.target = parseVerdict(v)
-			}
-			out = append(out, x)
-		})
-	})
-	return out
-}
-
-// nftVerdicts are what a rule may decide (NF_*, NFT_*).
+// parseVerdict is what a rule decides (NF_*, NFT_*).
 func parseVerdict(v []byte) (verdict, target string) {
 	target = getString(findAttr(v, unix.NFTA_VERDICT_CHAIN))
 	switch int32(getBE32(findAttr(v, unix.NFTA_VERDICT_CODE))) {

@@ -246,7 +246,7 @@ func (r *reading) readBeside(ctx context.Context) (err error) {
 		return err
 	}
 	if r.forwarding, err = k.forwarding(ctx); err == nil && r.view.ruleset {
-		r.ruleset, err = k.ruleset(ctx)
+		r.ruleset, err = k.ruleset(ctx, r.names)
 	}
 	return err
 }

@@ -35,6 +35,9 @@ func (k *Kernel) LookupRoute(q model.RouteQuery) (model.RouteAnswer, error) {
 		}
 		m.u32(l.typ, uint32(link.Index))
 	}
+	if q.Mark != 0 {
+		m.u32(unix.RTA_MARK, q.Mark)
+	}
 	body, err := k.rt.get(m)
 	switch {
 	case isErrno(err, unix.ENETUNREACH, unix.EHOSTUNREACH):

@@ -36,27 +36,38 @@ func (c FirewallChain) Words() string { return c.Family + " " + c.Table + " " + 
 type FirewallRule struct {
 	Matches []FirewallMatch `json:"matches,omitempty"`
 	// Verdict is accept, drop, reject, queue, jump, goto, return, snat, masquerade, dnat,
-	// redirect, or "" for a rule that decides nothing.
+	// redirect, or "" for a rule that decides nothing. One that begins with "?" is not
+	// understood; what follows names it.
 	Verdict string `json:"verdict,omitempty"`
-	// Target is the chain that is jumped to, or the address (and port) of a translation.
+	// Target is the chain that is jumped to, or the address, ":PORT" or both of a
+	// translation; "" where the rule finds it out in a way that is not understood.
 	Target string `json:"target,omitempty"`
+	// Sets is what the rule writes, in nft(8)'s words ("mark", "ct mark", "notrack", or a
+	// field of the packet), and To what it writes there: a number, or "FIELD & MASK ^ BITS"
+	// of what was there; "" where that is not known. Such a rule has no verdict.
+	Sets string `json:"sets,omitempty"`
+	To   string `json:"to,omitempty"`
 	// Comment is what its maker noted down.
 	Comment string `json:"comment,omitempty"`
 }
 
 // FirewallMatch asks one thing about a packet.
 type FirewallMatch struct {
-	// Key in nft(8)'s words: "iifname", "ip saddr", "tcp dport", "ct state". One that begins with
-	// "?" is not understood; what follows names it.
+	// Key in nft(8)'s words: "iifname", "ip saddr", "tcp dport", "ct state", or several that
+	// are asked together: "ip saddr . tcp dport". One that begins with "?" is not understood;
+	// what follows names it.
 	Key string `json:"key"`
 	Not bool   `json:"not,omitempty"`
-	// Values of which one is to be true: an address, a prefix, FIRST-LAST, a name that may
-	// end in "*".
+	// Values of which one is to be true: an address, a prefix, FIRST-LAST, BITS/MASK, a name
+	// that may end in "*", "*" for any. One that begins with "?" is not understood.
 	Values []string `json:"values,omitempty"`
 }
 
-// MatchUnknown begins the key of a match that is not understood.
+// MatchUnknown begins the key of a match, a value, and a verdict, that is not understood.
 const MatchUnknown = "?"
+
+// Together stands between keys, and between values, that are asked together.
+const Together = " . "
 
 // String is the match in nft(8)'s words.
 func (m FirewallMatch) String() string {
@@ -67,8 +78,8 @@ func (m FirewallMatch) String() string {
 	if len(m.Values) > 4 {
 		values = strings.Join(m.Values[:4], ", ") + ", …"
 	}
-	if len(m.Values) > 1 {
-		values = "{ " + values + " }"
+	if len(m.Values) != 1 {
+		values = strings.ReplaceAll("{ "+values+" }", "{  }", "{ }")
 	}
 	if m.Not {
 		values = "!= " + values
@@ -82,8 +93,19 @@ func (r FirewallRule) String() string {
 	for _, m := range r.Matches {
 		words = append(words, m.String())
 	}
-	if r.Verdict != "" {
+	switch name, unknown := strings.CutPrefix(r.Verdict, MatchUnknown); {
+	case unknown:
+		words = append(words, "["+name+"]")
+	case r.Verdict != "":
 		words = append(words, r.Verdict)
+	}
+	switch sets := strings.TrimPrefix(r.Sets, MatchUnknown); {
+	case r.Sets == "notrack":
+		words = append(words, sets)
+	case r.Sets != "" && r.To == "":
+		words = append(words, sets, "set", "[…]")
+	case r.Sets != "":
+		words = append(words, sets, "set", r.To)
 	}
 	if r.Target != "" {
 		words = append(words, r.Target)
@@ -97,6 +119,7 @@ type RouteQuery struct {
 	Source      netip.Addr // invalid where the stack is to choose it
 	IIF         string     // the link that it came in by, "" for a packet of the stack's own
 	OIF         string     // the link that it has to leave by, "" for any
+	Mark        uint32     // fwmark
 }
 
 // RouteAnswer is the way.

@@ -3,9 +3,7 @@ package trace
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"drawbridge/internal/model"
@@ -37,12 +35,35 @@ func (t truth) not() truth {
 	return maybe
 }
 
-// seen is a packet as a hook of netfilter sees it.
+// and is whether both are so.
+func (t truth) and(o truth) truth {
+	switch {
+	case t == no || o == no:
+		return no
+	case t == yes && o == yes:
+		return yes
+	}
+	return maybe
+}
+
+// seen is a packet as a hook of netfilter sees it. What rules write, they write to the packet.
 type seen struct {
 	*packet
+	stack    *stack
 	iif, oif string
 	family   string // of the hook's packets: ip, ip6, bridge
 	bridge   string // that it is bridged by, in the bridge family
+	// conn is what the stack's connection tracking knows; early where it is not asked yet.
+	conn  *connection
+	early bool
+	// snat and dnat: the stack translates the connection.
+	snat, dnat bool
+}
+
+// connection is what connection tracking of one stack knows of the packet's connection.
+type connection struct {
+	tracked truth // it has seen the first packet
+	mark    mark
 }
 
 // ruling is what the chains of one hook make of a packet.
@@ -51,36 +72,36 @@ type ruling struct {
 	result    Result
 	// rewrite is the translation that a rule of type nat asks for, nil for none.
 	rewrite *model.FirewallRule
-	chain   model.FirewallChain
 }
 
 // hook goes through all base chains of a hook, in the order of their priorities: what one
 // accepts the next still sees, what one drops is gone (nf_hook_slow).
-func (w *world) hook(st *stack, name string, p seen, device string) ruling {
+func (w *world) hook(name string, p seen, device string) ruling {
 	out := ruling{result: Pass}
+	st := p.stack
 	if st.ns.Ruleset == nil {
 		return out
 	}
 	for _, c := range baseChains(st.ns.Ruleset, name, p.family, device) {
-		if c.Type == "nat" && p.answer {
-			continue // only the first packet of a connection is asked about (nf_nat_inet_fn)
+		if c.Type == "nat" && (p.answer || out.rewrite != nil) {
+			continue // only a connection's first packet is asked about, and once (nf_nat_inet_fn)
 		}
 		if c.Family == "netdev" && c.Table == ownTable && st.ns.SecurityOf(device) != nil {
 			continue // told as port security
 		}
-		e := evaluation{firewall: st.ns.Ruleset, table: c, packet: p}
-		e.run(c, 0, yes)
-		d, result := e.decide(c)
+		// nf_conntrack_in is at NF_IP_PRI_CONNTRACK of the two hooks that a packet may begin with.
+		const conntrack = -200
+		p.early = (name == "prerouting" || name == "output") && c.Priority < conntrack || name == "ingress"
+		e := evaluation{firewall: st.ns.Ruleset, base: c, packet: p}
+		d, result := e.decide()
 		if d != nil {
 			out.decisions = append(out.decisions, *d)
 		}
-		if e.final != nil && e.rewrites() && result == Pass {
-			rule := e.final.rule
-			out.rewrite, out.chain = &rule, c
+		if result == Pass {
+			out.rewrite = cmp.Or(out.rewrite, e.rewrite)
+			continue
 		}
-		if result != Pass {
-			out.result = result
-		}
+		out.result = result
 		if result == Dies {
 			break
 		}
@@ -96,7 +117,7 @@ func baseChains(f *model.Ruleset, hook, family, device string) []model.FirewallC
 	for _, c := range f.Chains {
 		of := c.Family == family || c.Family == "inet" && family != "bridge" && family != "netdev"
 		if hook == "ingress" || hook == "egress" {
-			of = c.Family == "netdev" && slices.Contains(c.Devices, device) || c.Family == "inet" && slices.Contains(c.Devices, device)
+			of = (c.Family == "netdev" || c.Family == "inet") && slices.ContainsFunc(c.Devices, func(d string) bool { return named(device, d) })
 		}
 		if c.Hook == hook && of {
 			out = append(out, c)
@@ -106,129 +127,191 @@ func baseChains(f *model.Ruleset, hook, family, device string) []model.FirewallC
 	return out
 }
 
-// outcome is a rule that ends the evaluation, and the chain that it is in.
+// outcome is one way in which a base chain may end for the packet: by a rule, or (nil) by its
+// policy.
 type outcome struct {
-	rule  model.FirewallRule
+	rule  *model.FirewallRule
 	chain string
-	sure  truth
 }
 
-// evaluation goes through one base chain.
+// fate is what becomes of the packet by an outcome, for two of the same fate make no difference.
+func (e *evaluation) fate(o outcome) string {
+	switch {
+	case o.rule == nil && e.base.Drop:
+		return "lost"
+	case o.rule == nil, o.rule.Verdict == "accept":
+		return "passes"
+	case o.rule.Verdict == "drop", o.rule.Verdict == "reject":
+		return "lost"
+	case o.rule.Verdict == "queue", strings.HasPrefix(o.rule.Verdict, model.MatchUnknown):
+		return "unknown"
+	}
+	return o.rule.Verdict + " " + o.rule.Target // a translation
+}
+
+// evaluation goes through one base chain by all the ways that the packet may take.
 type evaluation struct {
 	firewall *model.Ruleset
-	table    model.FirewallChain
+	base     model.FirewallChain
 	packet   seen
-	final    *outcome  // that surely ends it
-	possible []outcome // that may end it before
+	outcomes []outcome
+	written  *model.FirewallRule // writes what is not followed
+	steps    int
+	endless  bool
+	rewrite  *model.FirewallRule
 }
 
-const deepest = 16 // NFT_JUMP_STACK_SIZE
+const (
+	deepest  = 16      // NFT_JUMP_STACK_SIZE
+	mostRuns = 1 << 20 // rules: of what branches more than that nothing is said
+)
 
-// run evaluates a chain; sure tells whether the packet surely comes by. It is done when a rule
-// has surely decided.
-func (e *evaluation) run(c model.FirewallChain, depth int, sure truth) (done bool) {
-	for _, r := range c.Rules {
-		m := matches(r, e.packet)
-		if m == no || r.Verdict == "" {
+// run goes through a chain; live tells whether the packet surely comes to it. It returns
+// whether the packet comes back from it.
+func (e *evaluation) run(c *model.FirewallChain, depth int, live truth) (back truth) {
+	back = no
+	for i := range c.Rules {
+		r := &c.Rules[i]
+		if e.steps++; e.steps > mostRuns {
+			e.endless = true
+			return maybe
+		}
+		m := matches(*r, e.packet)
+		if m == no {
 			continue
 		}
-		if sure == maybe {
-			m = maybe
+		if r.Sets != "" {
+			e.write(r, m.and(live))
+			continue
 		}
 		switch r.Verdict {
-		case "jump", "goto":
-			target := e.chain(r.Target)
-			if target == nil || depth >= deepest {
-				continue
-			}
-			if e.run(*target, depth+1, m) {
-				return true
-			}
-			if r.Verdict == "goto" && m == yes {
-				return false
-			}
+		case "", "continue":
+			continue
 		case "return":
 			if m == yes {
-				return false
+				return max(back, live)
 			}
-			e.possible = append(e.possible, outcome{r, c.Name, maybe})
-		case "continue":
+			back = maybe
+		case "jump", "goto":
+			sub := e.jump(r, depth, live.and(m))
+			switch {
+			case r.Verdict == "goto" && m == yes:
+				return max(back, sub)
+			case r.Verdict == "goto" && sub != no:
+				back = maybe
+			case m == yes && sub == no:
+				return back
+			case m == yes:
+				live = sub
+				continue
+			case sub == yes:
+				continue
+			}
 		default:
-			o := outcome{r, c.Name, m}
+			e.outcomes = append(e.outcomes, outcome{r, c.Name})
 			if m == yes {
-				e.final = &o
-				return true
+				return back
 			}
-			e.possible = append(e.possible, o)
 		}
+		live = maybe
 	}
-	return false
+	return max(back, live)
 }
 
-func (e *evaluation) chain(name string) *model.FirewallChain {
+// jump goes to another chain of the table.
+func (e *evaluation) jump(r *model.FirewallRule, depth int, live truth) truth {
 	for i := range e.firewall.Chains {
 		c := &e.firewall.Chains[i]
-		if c.Family == e.table.Family && c.Table == e.table.Table && c.Name == name {
-			return c
+		if c.Family == e.base.Family && c.Table == e.base.Table && c.Name == r.Target && depth < deepest {
+			return e.run(c, depth+1, live)
 		}
 	}
-	return nil
+	e.outcomes = append(e.outcomes, outcome{&model.FirewallRule{Matches: r.Matches, Verdict: model.MatchUnknown + "chain " + r.Target}, e.base.Name})
+	return maybe
 }
 
-func (e *evaluation) rewrites() bool { return rewrites(e.final.rule.Verdict) }
+// write does to the packet what a rule writes.
+func (e *evaluation) write(r *model.FirewallRule, sure truth) {
+	p := e.packet.packet
+	to, known := e.packet.eval(r.To)
+	known = known && sure == yes
+	switch r.Sets {
+	case "mark":
+		p.mark = mark{to, !known}
+	case "ct mark":
+		e.packet.conn.mark = mark{to, !known}
+	case "notrack":
+		p.untracked = max(p.untracked, sure)
+	case "ct state":
+		p.stateUnknown = true
+	default:
+		e.written = r
+	}
+}
 
 func rewrites(verdict string) bool {
 	return slices.Contains([]string{"snat", "masquerade", "dnat", "redirect"}, verdict)
 }
 
-func drops(verdict string) bool { return verdict == "drop" || verdict == "reject" }
-
 // decide tells what comes out, nil where nothing worth telling does.
-func (e *evaluation) decide(c model.FirewallChain) (*Decision, Result) {
-	where := c.Words()
+func (e *evaluation) decide() (*Decision, Result) {
+	c := e.base
+	if e.run(&c, 0, yes) != no {
+		e.outcomes = append(e.outcomes, outcome{nil, c.Name})
+	}
 	d := &Decision{By: ByFirewall, Result: Pass}
-	lost := c.Drop && e.final == nil
-	switch {
-	case e.final != nil:
-		lost = drops(e.final.rule.Verdict)
-		d.Text = fmt.Sprintf("%s: %s", where, e.final.rule)
-		if e.final.chain != c.Name {
-			d.Text = fmt.Sprintf("%s, chain %s: %s", where, e.final.chain, e.final.rule)
+	last := e.outcomes[len(e.outcomes)-1]
+	fate := e.fate(last)
+	d.Text = e.tell(last)
+	for _, o := range e.outcomes {
+		if f := e.fate(o); f == fate && f != "unknown" {
+			continue
 		}
-	case c.Drop:
-		d.Text = where + ": no rule accepts it, and the policy is drop"
-	default:
-		d.Text = where + ": the policy is accept"
-	}
-	for _, p := range e.possible {
-		other := drops(p.rule.Verdict) != lost && p.rule.Verdict != "return" || rewrites(p.rule.Verdict) || p.rule.Verdict == "queue" || p.rule.Verdict == "return" && lost
-		if other {
-			d.Result = May
-			d.Text = fmt.Sprintf("%s, chain %s: whether %q takes it is not known", where, p.chain, p.rule)
-			if lost && !rewrites(p.rule.Verdict) {
-				d.Text += "; if not, it is dropped"
-			}
-			return d, May
-		}
-	}
-	if lost {
-		d.Result = Dies
-		d.Mend = mendOf(c, e)
-		return d, Dies
-	}
-	if e.final != nil && e.final.rule.Verdict == "queue" {
 		d.Result = May
-		d.Text += ": a program decides"
+		d.Text = fmt.Sprintf("%s, chain %s: whether %q takes it is not known", c.Words(), o.chain, o.rule)
+		if o == last {
+			d.Text = e.tell(last) + ": what it does is not known"
+		} else if fate == "lost" {
+			d.Text += "; if not, it is dropped"
+		}
 		return d, May
 	}
-	if e.final == nil && len(c.Rules) == 0 {
+	switch {
+	case e.endless:
+		d.Result, d.Text = May, c.Words()+" branches too often to be followed"
+		return d, May
+	case fate == "lost":
+		d.Result, d.Mend = Dies, e.mend(last)
+		return d, Dies
+	case e.written != nil:
+		d.Result, d.Text = May, fmt.Sprintf("%s: %q changes the packet, and that is not followed", c.Words(), e.written)
+		return d, May
+	case last.rule == nil && len(c.Rules) == 0:
 		return nil, Pass
+	case last.rule != nil && rewrites(last.rule.Verdict):
+		e.rewrite = last.rule
 	}
 	return d, Pass
 }
 
-func mendOf(c model.FirewallChain, e *evaluation) string {
-	if e.final != nil {
+// tell tells of an outcome.
+func (e *evaluation) tell(o outcome) string {
+	where := e.base.Words()
+	switch {
+	case o.rule == nil && e.base.Drop:
+		return where + ": no rule accepts it, and the policy is drop"
+	case o.rule == nil:
+		return where + ": the policy is accept"
+	case o.chain != e.base.Name:
+		return fmt.Sprintf("%s, chain %s: %s", where, o.chain, o.rule)
+	}
+	return fmt.Sprintf("%s: %s", where, o.rule)
+}
+
+func (e *evaluation) mend(o outcome) string {
+	c := e.base
+	if o.rule != nil {
+		c.Name = o.chain
 		return "look at the rule: nft -a list chain " + c.Words()
 	}
 	if c.Table == "filter" && (c.Family == "ip" || c.Family == "ip6") && c.Hook == "forward" {
@@ -236,175 +319,4 @@ func mendOf(c model.FirewallChain, e *evaluation) string {
 		return fmt.Sprintf("%s -I FORWARD -i %s -o %s -j ACCEPT, and the answers with --ctstate ESTABLISHED", tool, cmp.Or(e.packet.iif, "IN"), cmp.Or(e.packet.oif, "OUT"))
 	}
 	return "accept it in " + c.Words()
-}
-
-// matches tells whether all of a rule's questions are answered yes.
-func matches(r model.FirewallRule, p seen) truth {
-	out := yes
-	for _, m := range r.Matches {
-		switch p.is(m) {
-		case no:
-			return no
-		case maybe:
-			out = maybe
-		}
-	}
-	return out
-}
-
-// is answers one question about the packet.
-func (p seen) is(m model.FirewallMatch) truth {
-	value, known := p.field(m.Key)
-	if !known {
-		return maybe
-	}
-	if value == "" { // the packet has no such field: a rule that asks for it is not for it
-		return no
-	}
-	if strings.Contains(m.Key, "ct state") || m.Key == "ct status" {
-		return orNot(truthOf(slices.Contains(m.Values, value)), m.Not)
-	}
-	one := no
-	for _, v := range m.Values {
-		one = max(one, equal(value, v))
-		if one == yes {
-			break
-		}
-	}
-	return orNot(one, m.Not)
-}
-
-func orNot(t truth, not bool) truth {
-	if not {
-		return t.not()
-	}
-	return t
-}
-
-// field is what the packet has under a key of nft(8), "" where it has nothing of the kind.
-func (p seen) field(key string) (value string, known bool) {
-	family, field, _ := strings.Cut(key, " ")
-	is4 := p.dst.Is4()
-	switch family {
-	case "iifname", "iif":
-		return p.iif, true
-	case "oifname", "oif":
-		return p.oif, true
-	case "ibrname", "obrname":
-		return p.bridge, true
-	case "nfproto":
-		return map[bool]string{true: "ipv4", false: "ipv6"}[is4], true
-	case "protocol":
-		return map[bool]string{true: "ip", false: "ip6"}[is4], true
-	case "l4proto":
-		return p.l4(), true
-	case "mark":
-		return "0", true
-	case "pkttype":
-		return "host", true
-	case "ip", "ip6":
-		if is4 != (family == "ip") {
-			return "", true
-		}
-		switch field {
-		case "saddr":
-			return p.src.String(), true
-		case "daddr":
-			return p.dst.String(), true
-		case "protocol", "nexthdr":
-			return p.l4(), true
-		}
-	case "tcp", "udp", "th":
-		if family != "th" && family != p.protocol {
-			return "", true
-		}
-		if p.protocol == "icmp" {
-			return "", true
-		}
-		switch {
-		case field == "dport" && !p.answer || field == "sport" && p.answer:
-			return portText(p.port), p.port != 0
-		case field == "dport" || field == "sport":
-			return "", false // chosen by the client
-		}
-	case "icmp", "icmpv6":
-		if p.protocol != "icmp" || is4 != (family == "icmp") {
-			return "", true
-		}
-		if field == "type" {
-			return map[bool]string{false: "echo-request", true: "echo-reply"}[p.answer], true
-		}
-	case "ct":
-		switch {
-		case field == "state" && p.answer:
-			return "established", true
-		case field == "state":
-			return "new", true
-		case field == "status":
-			return p.ctStatus(), true
-		}
-	case "ether", "vlan":
-		return p.frameField(family, field)
-	}
-	return "", false
-}
-
-// frameField is what the frame has that the packet is in.
-func (p seen) frameField(family, field string) (value string, known bool) {
-	switch family + " " + field {
-	case "ether saddr":
-		return string(p.srcMAC), p.srcMAC != ""
-	case "ether daddr":
-		return string(p.dstMAC), p.dstMAC != ""
-	case "ether type":
-		return map[bool]string{true: "ip", false: "ip6"}[p.dst.Is4()], true
-	case "vlan id":
-		if p.vlan == 0 {
-			return "", true
-		}
-		return strconv.Itoa(int(p.vlan)), true
-	}
-	return "", false
-}
-
-func portText(n uint16) string { return strconv.Itoa(int(n)) }
-
-// equal compares a value with one of a rule: a name with "*" at its end, a range, a prefix.
-func equal(value, want string) truth {
-	if head, ok := strings.CutSuffix(want, "*"); ok {
-		return truthOf(strings.HasPrefix(value, head))
-	}
-	if value == want {
-		return yes
-	}
-	if a, err := netip.ParseAddr(value); err == nil {
-		if p, err := netip.ParsePrefix(want); err == nil {
-			return truthOf(p.Contains(a))
-		}
-		if first, last, ok := strings.Cut(want, "-"); ok {
-			x, err1 := netip.ParseAddr(first)
-			y, err2 := netip.ParseAddr(last)
-			return truthOf(err1 == nil && err2 == nil && !a.Less(x) && !y.Less(a))
-		}
-		if strings.HasPrefix(want, "@") {
-			return maybe
-		}
-		return no
-	}
-	if n, err := strconv.ParseUint(value, 0, 64); err == nil {
-		first, last, ranged := strings.Cut(want, "-")
-		x, err1 := strconv.ParseUint(first, 0, 64)
-		y := x
-		var err2 error
-		if ranged {
-			y, err2 = strconv.ParseUint(last, 0, 64)
-		}
-		if err1 == nil && err2 == nil {
-			return truthOf(n >= x && n <= y)
-		}
-	}
-	if strings.HasPrefix(want, "@") || strings.HasPrefix(want, "?") {
-		return maybe
-	}
-	return no
 }

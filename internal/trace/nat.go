@@ -2,6 +2,7 @@ package trace
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"drawbridge/internal/model"
@@ -12,6 +13,7 @@ type translation struct {
 	stack          *stack
 	src, dst       netip.Addr // as it was
 	newSrc, newDst netip.Addr // as it went on
+	port, newPort  uint16     // of the destination
 }
 
 // sourceNAT gives the packet the stack's address.
@@ -24,7 +26,11 @@ func (k *walker) sourceNAT(st *stack, rule *model.FirewallRule, r way, p *packet
 			to = x
 		}
 	case "snat":
-		to = firstAddress(rule.Target)
+		to, _ = natTarget(rule.Target)
+		if !to.IsValid() {
+			k.may(ByFirewall, "as whom %s goes on is not known", p.src)
+			return
+		}
 	default:
 		return
 	}
@@ -32,8 +38,8 @@ func (k *walker) sourceNAT(st *stack, rule *model.FirewallRule, r way, p *packet
 		return
 	}
 	k.pass(ByFirewall, "%s goes on as %s, and conntrack knows it for the answer", p.src, to)
-	k.translations = append(k.translations, translation{st, p.src, p.dst, to, p.dst})
-	p.src, p.snat = to, true
+	k.translations = append(k.translations, translation{st, p.src, p.dst, to, p.dst, p.port, p.port})
+	p.src = to
 }
 
 func orAddr(a, b netip.Addr) netip.Addr {
@@ -43,25 +49,35 @@ func orAddr(a, b netip.Addr) netip.Addr {
 	return b
 }
 
-// firstAddress reads ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT, and of a range its first.
-func firstAddress(s string) netip.Addr {
-	s, _, _ = strings.Cut(s, "-")
+// natTarget reads ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT or :PORT.
+func natTarget(s string) (netip.Addr, uint16) {
 	if a, err := netip.ParseAddr(s); err == nil {
-		return a
+		return a, 0
 	}
 	if ap, err := netip.ParseAddrPort(s); err == nil {
-		return ap.Addr()
+		return ap.Addr(), ap.Port()
 	}
-	return netip.Addr{}
+	port, only := strings.CutPrefix(s, ":")
+	n, err := strconv.ParseUint(port, 10, 16)
+	if !only || err != nil {
+		return netip.Addr{}, 0
+	}
+	return netip.Addr{}, uint16(n)
 }
 
 // destinationNAT sends the packet elsewhere.
 func (k *walker) destinationNAT(st *stack, rule *model.FirewallRule, iif string, p *packet) {
-	to := netip.Addr{}
+	to, port := natTarget(rule.Target)
 	switch rule.Verdict {
 	case "dnat":
-		to = firstAddress(rule.Target)
+		if !to.IsValid() && port == 0 {
+			k.may(ByFirewall, "what %s becomes is not known", p.dst)
+			return
+		}
 	case "redirect":
+		if iif == "" { // of its own packets (nf_nat_redirect)
+			to = map[bool]netip.Addr{true: netip.AddrFrom4([4]byte{127, 0, 0, 1}), false: netip.IPv6Loopback()}[p.dst.Is4()]
+		}
 		for _, a := range st.ns.AddressesOf(iif) {
 			if familyOf(a.Prefix.Addr()) == familyOf(p.dst) && !to.IsValid() {
 				to = a.Prefix.Addr()
@@ -70,12 +86,25 @@ func (k *walker) destinationNAT(st *stack, rule *model.FirewallRule, iif string,
 	default:
 		return
 	}
-	if !to.IsValid() || to == p.dst {
+	if !to.IsValid() {
+		to = p.dst
+	}
+	if port == 0 || p.port == 0 {
+		port = p.port
+	}
+	if to == p.dst && port == p.port {
 		return
 	}
-	k.pass(ByFirewall, "%s becomes %s", p.dst, to)
-	k.translations = append(k.translations, translation{st, p.src, p.dst, p.src, to})
-	p.dst, p.dnat = to, true
+	k.pass(ByFirewall, "%s becomes %s", withPort(p.dst, p.port), withPort(to, port))
+	k.translations = append(k.translations, translation{st, p.src, p.dst, p.src, to, p.port, port})
+	p.dst, p.port = to, port
+}
+
+func withPort(a netip.Addr, port uint16) string {
+	if port == 0 {
+		return a.String()
+	}
+	return netip.AddrPortFrom(a, port).String()
 }
 
 // translateBack undoes for an answer what the stack's connection tracking remembers: the
@@ -91,9 +120,9 @@ func (k *walker) translateBack(st *stack, p *packet, in bool) {
 		case in && t.newSrc != t.src && p.dst == t.newSrc:
 			k.pass(ByFirewall, "conntrack gives the answer back its address %s", t.src)
 			p.dst = t.src
-		case !in && t.newDst != t.dst && p.src == t.newDst:
-			k.pass(ByFirewall, "conntrack makes the answer one of %s again", t.dst)
-			p.src = t.dst
+		case !in && (t.newDst != t.dst || t.newPort != t.port) && p.src == t.newDst && p.port == t.newPort:
+			k.pass(ByFirewall, "conntrack makes the answer one of %s again", withPort(t.dst, t.port))
+			p.src, p.port = t.dst, t.port
 		}
 	}
 }

@@ -16,6 +16,8 @@ type way struct {
 	model.RouteAnswer
 	text  string // what decided
 	doubt string // what of the rules is not known
+	// several: the route has more next hops than the one.
+	several bool
 }
 
 // reaches tells whether the packet goes anywhere by it.
@@ -23,13 +25,19 @@ func (r way) reaches() bool { return r.Type == "unicast" || r.Type == "local" }
 
 // route looks up the way of a packet: in the snapshot, and by the kernel where it can be asked,
 // which then decides.
-func (w *world) route(st *stack, q model.RouteQuery) way {
+func (w *world) route(st *stack, q model.RouteQuery, m mark) way {
+	q.Mark = m.value
 	computed := lookup(st.ns, q)
+	if m.unknown && asksForMark(st.ns, familyOf(q.Destination)) {
+		computed.doubt = "the mark that a rule of the firewall gives it, and that rules of routing ask for, is not known"
+		return computed
+	}
 	if w.router == nil || st.id != hostID && !strings.HasPrefix(st.id, "netns:") {
 		return computed
 	}
 	a, ok := w.router.Lookup(st.ns.Name, q)
-	if !ok {
+	// With a link that it came in by, the kernel refuses for more reasons than routes.
+	if !ok || q.IIF != "" && a.Type != "unicast" && a.Type != "local" {
 		return computed
 	}
 	if a.Type == computed.Type && a.Link == computed.Link && a.Gateway == computed.Gateway {
@@ -88,7 +96,7 @@ func lookup(ns *model.Namespace, q model.RouteQuery) way {
 				i++
 			}
 		case "blackhole", "unreachable", "prohibit":
-			return way{model.RouteAnswer{Type: words[0]}, fmt.Sprintf("rule %d: %s %s", r.Priority, r.Selector, r.Action), strings.Join(doubts, "; ")}
+			return way{RouteAnswer: model.RouteAnswer{Type: words[0]}, text: fmt.Sprintf("rule %d: %s %s", r.Priority, r.Selector, r.Action), doubt: strings.Join(doubts, "; ")}
 		}
 	}
 	return way{text: fmt.Sprintf("no route to %s", q.Destination), doubt: strings.Join(doubts, "; ")}
@@ -145,14 +153,14 @@ func selects(ns *model.Namespace, selector string, q model.RouteQuery) (matches,
 			matches = matches && (q.IIF == value || q.IIF == "" && value == "lo")
 		case "oif":
 			matches = matches && q.OIF == value
-		case "fwmark": // packets have none, unless a rule of the firewall gives them one
+		case "fwmark":
 			mark, mask, masked := strings.Cut(value, "/")
 			v, _ := strconv.ParseUint(mark, 0, 32)
 			m := ^uint64(0)
 			if masked {
 				m, _ = strconv.ParseUint(mask, 0, 32)
 			}
-			matches = matches && v&m == 0
+			matches = matches && (uint64(q.Mark)^v)&m == 0
 		case "lookup": // [l3mdev-table]
 			vrf = vrfTable(ns, q)
 			matches = matches && vrf != 0
@@ -257,7 +265,7 @@ func answerOf(ns *model.Namespace, r model.Route, q model.RouteQuery) way {
 	if len(r.NextHops) > 1 {
 		text += fmt.Sprintf(", one of %d next hops", len(r.NextHops))
 	}
-	return way{RouteAnswer: a, text: text}
+	return way{RouteAnswer: a, text: text, several: len(r.NextHops) > 1}
 }
 
 // sourceFor is the address that a stack gives to its own packets by a link: the primary one

@@ -52,9 +52,13 @@ type packet struct {
 	port           uint16
 	size           int
 	answer         bool
-	snat, dnat     bool
 	srcMAC, dstMAC model.MAC
 	vlan           uint16
+	// What a stack writes on it, for as long as it is in there.
+	within       *stack
+	mark         mark
+	untracked    truth
+	stateUnknown bool
 }
 
 // l4 is the protocol by the name that nft(8) has for it.
@@ -63,16 +67,6 @@ func (p *packet) l4() string {
 		return "ipv6-icmp"
 	}
 	return p.protocol
-}
-
-func (p *packet) ctStatus() string {
-	switch {
-	case p.dnat:
-		return "dnat"
-	case p.snat:
-		return "snat"
-	}
-	return "confirmed"
 }
 
 // walker goes one way, and then the other.
@@ -87,6 +81,7 @@ type walker struct {
 	by           *nic   // by which it left the picture, or came to an opaque stack
 	left         string // the segment on which it left the picture
 	translations []translation
+	connections  map[*stack]*connection
 	legs         int
 	unread       map[string]bool
 }
@@ -99,7 +94,7 @@ func (w *world) walk(from, to *end, q Query, size int) *Trace {
 	if protocol == "" {
 		protocol = "icmp"
 	}
-	k := &walker{world: w, from: from, to: to, unread: map[string]bool{}, t: &Trace{Protocol: protocol, Port: q.Port, Size: size}}
+	k := &walker{world: w, from: from, to: to, unread: map[string]bool{}, connections: map[*stack]*connection{}, t: &Trace{Protocol: protocol, Port: q.Port, Size: size}}
 	p := packet{src: from.address, dst: to.address, protocol: protocol, port: q.Port, size: size}
 	k.begin(from.stack, p)
 	k.t.From = Endpoint{Name: from.stack.name, Address: k.source(p), Stack: from.stack.id}
@@ -145,7 +140,7 @@ func (k *walker) answer() {
 	p := k.arrived
 	st := k.delivered
 	k.answering, k.delivered = true, nil
-	back := packet{src: p.dst, dst: p.src, protocol: p.protocol, port: p.port, size: p.size, answer: true, snat: p.snat, dnat: p.dnat}
+	back := packet{src: p.dst, dst: p.src, protocol: p.protocol, port: p.port, size: p.size, answer: true}
 	switch {
 	case st.outside != "" || st.ns == nil:
 		// Who is asked answers to whom it was asked by.
@@ -255,9 +250,24 @@ func (k *walker) hooks(st *stack, name string, p seen, device string) (rewrite *
 	for _, u := range st.ns.Ruleset.Unread {
 		k.unknown("%s of %s", u, st.name)
 	}
-	r := k.hook(st, name, p, device)
+	if p.within != st { // a mark does not leave a stack (skb_scrub_packet)
+		p.within, p.mark, p.untracked, p.stateUnknown = st, mark{}, no, false
+	}
+	p.stack, p.conn = st, k.connections[st]
+	if p.conn == nil {
+		p.conn = &connection{}
+		k.connections[st] = p.conn
+	}
+	for _, t := range k.translations {
+		p.snat = p.snat || t.stack == st && t.newSrc != t.src
+		p.dnat = p.dnat || t.stack == st && (t.newDst != t.dst || t.newPort != t.port)
+	}
+	r := k.hook(name, p, device)
 	for _, d := range r.decisions {
 		k.note(d)
+	}
+	if !k.answering && name != "ingress" && name != "egress" {
+		p.conn.tracked = max(p.conn.tracked, p.untracked.not())
 	}
 	return r.rewrite
 }
@@ -272,20 +282,8 @@ func (p *packet) family() string {
 // send is a packet of a stack's own on its way out.
 func (k *walker) send(st *stack, p packet) {
 	k.atStack(st)
-	if _, own := st.has(p.dst); own && (st == k.to.stack || k.answering) {
-		k.pass(ByAddress, "%s is its own address", p.dst)
-		k.deliver(st, p, nil)
-		return
-	}
-	r := k.route(st, model.RouteQuery{Destination: p.dst, Source: p.src})
-	if !k.routed(st, r, p) {
-		return
-	}
-	if !p.src.IsValid() {
-		p.src = r.Source
-	}
-	if !p.src.IsValid() {
-		k.die(ByAddress, "", "%s has no address to send from by %s", st.name, r.Link)
+	r, ok := k.ownRoute(st, &p)
+	if !ok {
 		return
 	}
 	if link, ok := st.has(p.src); !ok {
@@ -294,8 +292,34 @@ func (k *walker) send(st *stack, p packet) {
 		k.die(ByAddress, "", "%s on %s is a duplicate: somebody else has it", p.src, link)
 		return
 	}
-	k.hooks(st, "output", seen{packet: &p, oif: r.Link, family: p.family()}, "")
+	before := p
+	rule := k.hooks(st, "output", seen{packet: &p, oif: r.Link, family: p.family()}, "")
+	if rule != nil && !k.answering {
+		k.destinationNAT(st, rule, "", &p)
+	}
+	if p.dst != before.dst || p.mark != before.mark { // it is routed once more (ip_route_me_harder)
+		if r, ok = k.ownRoute(st, &p); !ok {
+			return
+		}
+	}
 	k.emit(st, r, "", p)
+}
+
+// ownRoute is the way of a stack's own packet, which gets its source by it.
+func (k *walker) ownRoute(st *stack, p *packet) (r way, ok bool) {
+	if _, own := st.has(p.dst); own || p.dst.IsLoopback() {
+		r = way{RouteAnswer: model.RouteAnswer{Type: "local", Link: "lo", Source: p.dst}}
+		k.pass(ByAddress, "%s is its own address", p.dst)
+	} else if r = k.route(st, model.RouteQuery{Destination: p.dst, Source: p.src}, p.mark); !k.routed(st, r, *p) {
+		return r, false
+	}
+	if !p.src.IsValid() {
+		p.src = r.Source
+	}
+	if !p.src.IsValid() {
+		k.die(ByAddress, "", "%s has no address to send from by %s", st.name, r.Link)
+	}
+	return r, !k.dead
 }
 
 // routed notes the route, and tells whether there is one.
@@ -323,7 +347,7 @@ func (k *walker) emit(st *stack, r way, iif string, p packet) {
 		return
 	}
 	if r.Type == "local" {
-		k.deliver(st, p, nil)
+		k.loop(st, p)
 		return
 	}
 	n := st.nic(r.Link)
@@ -358,6 +382,18 @@ func (k *walker) emit(st *stack, r way, iif string, p packet) {
 	}
 	p.srcMAC, p.dstMAC, p.vlan = n.MAC, mac, 0
 	k.transmit(n, p)
+}
+
+// loop is a packet from a stack to itself, by its loopback.
+func (k *walker) loop(st *stack, p packet) {
+	if rule := k.hooks(st, "postrouting", seen{packet: &p, oif: "lo", family: p.family()}, ""); rule != nil && !k.answering {
+		k.sourceNAT(st, rule, way{RouteAnswer: model.RouteAnswer{Link: "lo", Source: p.dst}}, &p)
+	}
+	k.hooks(st, "prerouting", seen{packet: &p, iif: "lo", family: p.family()}, "")
+	k.hooks(st, "input", seen{packet: &p, iif: "lo", family: p.family()}, "")
+	k.translateBack(st, &p, true)
+	k.translateBack(st, &p, false)
+	k.deliver(st, p, nil)
 }
 
 // input is a packet that has come in by an interface whose host end is in a stack.
@@ -402,6 +438,7 @@ func (k *walker) local(st *stack, n *nic, link string, p packet) {
 		return
 	}
 	k.hooks(st, "input", seen{packet: &p, iif: n.Name, family: p.family()}, "")
+	k.translateBack(st, &p, false) // what the stack itself has sent elsewhere answers as whom it asked
 	if !k.dead {
 		k.pass(ByAddress, "%s is its address on %s", p.dst, link)
 		k.deliver(st, p, n)
@@ -429,10 +466,7 @@ func (k *walker) forward(st *stack, n *nic, p packet) {
 	default:
 		k.pass(BySetting, "net/%s=%s", path, value)
 	}
-	r := k.route(st, model.RouteQuery{Destination: p.dst, Source: p.src, IIF: n.Name})
-	if r.Type == "" || !r.reaches() { // with a link it came in by, the kernel refuses for more reasons than routes
-		r = lookup(st.ns, model.RouteQuery{Destination: p.dst, Source: p.src, IIF: n.Name})
-	}
+	r := k.route(st, model.RouteQuery{Destination: p.dst, Source: p.src, IIF: n.Name}, p.mark)
 	if !k.routed(st, r, p) {
 		return
 	}

@@ -1,0 +1,376 @@
+package trace_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/packet"
+
+	"drawbridge/internal/kernel"
+	"drawbridge/internal/model"
+	"drawbridge/internal/testnet"
+	"drawbridge/internal/trace"
+)
+
+// probe is a packet that is both traced and sent.
+type probe struct {
+	src, dst netip.Addr
+	protocol string
+	port     uint16
+}
+
+func (p probe) query() trace.Query {
+	return trace.Query{From: p.src.String(), To: p.dst.String(), Protocol: p.protocol, Port: p.port}
+}
+
+// frame is the probe's, with a number that it is known again by: the identification of IPv4, the
+// flow label of IPv6. sport is its own port, or the number of an echo request.
+func (p probe) frame(from, to net.HardwareAddr, sport, id uint16) []byte {
+	protocol := map[string]byte{"icmp": 1, "tcp": 6, "udp": 17}[p.protocol]
+	var inner []byte
+	be := binary.BigEndian
+	sum := 0 // where the checksum is
+	switch {
+	case p.protocol == "udp":
+		inner = be.AppendUint16(be.AppendUint16(nil, sport), p.port)
+		inner, sum = append(inner, 0, 8, 0, 0), 6
+	case p.protocol == "tcp":
+		inner = be.AppendUint16(be.AppendUint16(nil, sport), p.port)
+		inner, sum = append(inner, 0, 0, byte(id>>8), byte(id), 0, 0, 0, 0, 0x50, 2, 4, 0, 0, 0, 0, 0), 16
+	case p.src.Is4():
+		inner, sum = be.AppendUint16([]byte{8, 0, 0, 0}, sport), 2
+		inner = append(inner, 0, 1)
+	default:
+		protocol = 58
+		inner, sum = be.AppendUint16([]byte{128, 0, 0, 0}, sport), 2
+		inner = append(inner, 0, 1)
+	}
+	pseudo := slices.Concat(p.src.AsSlice(), p.dst.AsSlice(), []byte{0, protocol, 0, byte(len(inner))})
+	if protocol == 1 {
+		pseudo = nil
+	}
+	be.PutUint16(inner[sum:], checksum(append(pseudo, inner...)))
+	head := []byte{0x45, 0, 0, byte(20 + len(inner)), byte(id >> 8), byte(id), 0, 0, 64, protocol, 0, 0}
+	kind := []byte{8, 0}
+	if p.src.Is6() {
+		head, kind = []byte{0x60, 0, byte(id >> 8), byte(id), 0, byte(len(inner)), protocol, 64}, []byte{0x86, 0xdd}
+	}
+	head = slices.Concat(head, p.src.AsSlice(), p.dst.AsSlice())
+	if p.src.Is4() {
+		be.PutUint16(head[10:], checksum(head))
+	}
+	return slices.Concat(to, from, kind, head, inner)
+}
+
+// checksum is the internet checksum (RFC 1071).
+func checksum(b []byte) uint16 {
+	n := uint32(0)
+	for i := 0; i+1 < len(b); i += 2 {
+		n += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for n > 0xffff {
+		n = n>>16 + n&0xffff
+	}
+	return ^uint16(n)
+}
+
+// number is that of a frame, 0 for one that is not IP.
+func number(frame []byte) uint16 {
+	switch {
+	case len(frame) < 34:
+	case frame[12] == 8 && frame[13] == 0:
+		return binary.BigEndian.Uint16(frame[18:])
+	case frame[12] == 0x86 && frame[13] == 0xdd:
+		return binary.BigEndian.Uint16(frame[16:])
+	}
+	return 0
+}
+
+// questions are what random rules ask; some are not understood, and so are answered maybe.
+var questions = []string{
+	`iifname "in"`, `iifname != "in"`, `iifname "i*"`, `oifname "out"`, `oifname { "out", "x*" }`, `oifname != { "x", "y" }`, `iif "in"`, `oif != "in"`,
+	"ip saddr 198.18.1.9", "ip saddr != 198.18.1.9", "ip saddr 198.18.1.0/29", "ip daddr 198.18.0.8-198.18.0.9", "ip daddr != 198.18.0.8-198.18.0.9",
+	"ip saddr 198.18.1.9 ip daddr 198.18.0.9", "ip daddr { 198.18.0.9, 198.18.0.64/26 }", "ip daddr != { 198.18.0.0-198.18.0.9 }", "ip daddr { 198.18.0.10-255.255.255.255 }",
+	"ip6 saddr 2001:db8:1::9", "ip6 daddr 2001:db8::/64", "ip6 daddr { 2001:db8::a-2001:db8::f }", "ip6 nexthdr udp",
+	"meta nfproto ipv4", "meta protocol ip6", "ip protocol icmp", "meta l4proto { tcp, udp }", "meta l4proto != udp",
+	"tcp dport 80", "udp dport 53", "tcp dport != 80", "tcp dport { 53, 80-90 }", "udp dport 0-79", "udp dport > 79", "th dport 80", "meta l4proto { tcp, udp } th dport 53",
+	"tcp dport { 80-65535 }", "tcp flags syn", "tcp flags & (syn|ack) == ack", "udp sport 1-100", "ip saddr . udp dport { 198.18.1.9 . 53, 198.18.1.10 . 80 }",
+	"ip daddr . tcp dport { 198.18.0.0/28 . 80-90 }", "ip saddr . tcp dport != { 198.18.1.9 . 80 }",
+	"icmp type echo-request", "icmp type { echo-reply, destination-unreachable }", "icmpv6 type echo-request",
+	"ct state new", "ct state established,related", "ct state != invalid", "ct state { new, untracked }", "ct direction original", "ct status dnat", "ct status != dnat",
+	"meta mark 0x1", "meta mark != 0", "meta mark & 0x3 == 0x2", "meta mark 1-2", "ct mark 0x5", "ct mark 0",
+	"fib daddr type unicast", "fib daddr type local", "fib saddr type != local", "fib saddr . iif oif exists", "fib saddr . iif oif missing",
+	"meta pkttype host", "limit rate 10000/second", "ip ttl > 10", "meta length > 20", "ether type ip", "@th,16,16 80",
+}
+
+// actions are what they do.
+var actions = []string{
+	"accept", "accept", "drop", "drop", "jump a", "jump b", "goto a", "goto b", "return", "counter", "continue", "meta mark set 0x1", "meta mark set meta mark or 0x2", "ct mark set 0x5",
+	"meta mark set ct mark", "tcp dport vmap { 80 : drop, 53 : jump b }", "ip saddr vmap { 198.18.1.9 : accept, 198.18.1.10-198.18.1.20 : jump b }", "meta l4proto vmap { icmp : accept, udp : jump b, * : continue }",
+	"ip daddr . udp dport vmap { 198.18.0.9 . 53 : drop }", "jump { udp dport 53 accept; tcp dport 80 drop; }",
+}
+
+// ruleset makes a random one: three base chains, and two that are jumped to.
+func ruleset(r *rand.Rand) string {
+	var out strings.Builder
+	out.WriteString("flush ruleset\ntable inet t {\n")
+	chain := func(name, hook string, most int, actions []string) {
+		fmt.Fprintf(&out, "chain %s {\n", name)
+		if hook != "" {
+			fmt.Fprintf(&out, "type filter hook %s; policy %s;\nip daddr 198.18.0.250 accept\nip6 daddr 2001:db8::fa accept\n", hook, []string{"accept", "accept", "accept", "drop"}[r.IntN(4)])
+		}
+		for range r.IntN(most + 1) {
+			var words []string
+			for range 1 + r.IntN(2) {
+				q := questions[r.IntN(len(questions))]
+				if strings.Contains(q, "iif oif") && strings.HasPrefix(hook, "post") { // not there
+					q = "ct state new"
+				}
+				words = append(words, q)
+			}
+			words = append(words, actions[r.IntN(len(actions))])
+			for len(slices.DeleteFunc(slices.Clone(words), isPlain)) > 1 { // nft(8) refuses what contradicts itself
+				words = words[1:]
+			}
+			fmt.Fprintln(&out, strings.Join(words, " "))
+		}
+		fmt.Fprintln(&out, "}")
+	}
+	leaf := func(drop ...string) (list []string) {
+		for _, a := range actions {
+			keep := true
+			for _, d := range drop {
+				keep = keep && !strings.Contains(a, d)
+			}
+			if keep {
+				list = append(list, a)
+			}
+		}
+		return list
+	}
+	chain("b", "", 4, leaf("jump", "goto"))
+	chain("a", "", 4, leaf("jump a", "goto"))
+	chain("before", "prerouting priority -150", 3, leaf("drop"))
+	chain("main", "forward priority 0", 8, actions)
+	chain("after", "postrouting priority 10", 2, leaf("drop", "jump", "goto"))
+	out.WriteString("}\n")
+	return out.String()
+}
+
+// isPlain tells whether words are about no protocol.
+func isPlain(words string) bool {
+	return !slices.ContainsFunc([]string{"ip ", "ip6 ", "tcp ", "udp ", "icmp", "proto", "th ", "th,", "ether "}, func(w string) bool { return strings.Contains(words, w) })
+}
+
+// path is a router between two namespaces, plain.
+type path struct {
+	host, near, far    *testnet.Net
+	nearMAC, hostMAC   net.HardwareAddr
+	sending, receiving *packet.Conn
+	port               uint16 // of the sender, the last one
+}
+
+func newPath(t *testing.T) path {
+	p := path{host: testnet.New(t), near: testnet.New(t), far: testnet.New(t), port: 20000}
+	p.host.Veth("in", p.near, "eth0")
+	p.host.Veth("out", p.far, "eth0")
+	for _, line := range []string{
+		"sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.in.rp_filter=0",
+		"ip addr add 198.18.1.1/24 dev in", "ip addr add 198.18.0.1/24 dev out",
+		"ip addr add 2001:db8:1::1/64 dev in nodad", "ip addr add 2001:db8::1/64 dev out nodad",
+	} {
+		run(t, p.host, line)
+	}
+	for _, a := range []string{"198.18.1.9/24", "198.18.1.10/24", "2001:db8:1::9/64"} {
+		run(t, p.near, "ip addr add "+a+" dev eth0 nodad")
+	}
+	run(t, p.near, "ip route add default via 198.18.1.1")
+	run(t, p.near, "ip -6 route add default via 2001:db8:1::1")
+	for _, a := range []string{"198.18.0.9", "198.18.0.10", "198.18.0.80", "198.18.0.250", "2001:db8::9", "2001:db8::a", "2001:db8::fa"} {
+		bits := "/24 dev eth0"
+		if strings.Contains(a, ":") {
+			bits = "/64 dev eth0 nodad"
+		}
+		run(t, p.far, "ip addr add "+a+bits)
+	}
+	run(t, p.far, "ip route add default via 198.18.0.1")
+	run(t, p.far, "ip -6 route add default via 2001:db8::1")
+	mac := func(n *testnet.Net, link string) net.HardwareAddr {
+		m, err := net.ParseMAC(string(n.Look().Link(link).MAC))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	p.nearMAC, p.hostMAC = mac(p.near, "eth0"), mac(p.host, "in")
+	for _, a := range p.far.Look().Addresses { // nobody is asked on the way
+		if a.Link == "eth0" && !a.Prefix.Addr().IsLinkLocalUnicast() {
+			run(t, p.host, fmt.Sprintf("ip neigh replace %s lladdr %s dev out nud permanent", a.Prefix.Addr(), mac(p.far, "eth0")))
+		}
+	}
+	open := func(n *testnet.Net) (c *packet.Conn) {
+		n.Inside(func() error {
+			link, err := net.InterfaceByName("eth0")
+			if err == nil {
+				const all = 3 // ETH_P_ALL
+				c, err = packet.Listen(link, packet.Raw, all, nil)
+			}
+			return err
+		})
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	p.sending, p.receiving = open(p.near), open(p.far)
+	return p
+}
+
+// snapshot is the three together, as draw sees them.
+func (p path) snapshot(t *testing.T) *model.Snapshot {
+	t.Helper()
+	s := model.Snapshot{Host: "host"}
+	for _, n := range []*testnet.Net{p.host, p.near, p.far} {
+		list, _, err := kernel.ObserveWith(context.Background(), n.Kernel, kernel.What{Ruleset: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ns := list[0]
+		for i := range ns.Links {
+			if peer := ns.Links[i].Peer; peer != nil {
+				switch {
+				case n != p.host:
+					*peer = model.Ref{Name: map[*testnet.Net]string{p.near: "in", p.far: "out"}[n]}
+				case ns.Links[i].Name == "in":
+					*peer = model.Ref{Namespace: p.near.Name(), Name: "eth0"}
+				default:
+					*peer = model.Ref{Namespace: p.far.Name(), Name: "eth0"}
+				}
+			}
+		}
+		if n != p.host {
+			ns.Name = n.Name()
+		}
+		s.Namespaces = append(s.Namespaces, ns)
+	}
+	s.Sort()
+	return &s
+}
+
+// send sends probes, and tells which came out: a last one that every rule lets through tells
+// that they all have been decided about.
+func (p *path) send(t *testing.T, probes []probe) (arrived map[int]bool) {
+	t.Helper()
+	last := probe{netip.MustParseAddr("198.18.1.9"), netip.MustParseAddr("198.18.0.250"), "udp", 9}
+	for i, x := range append(probes, last) {
+		p.port++ // each is a connection of its own
+		if _, err := p.sending.WriteTo(x.frame(p.nearMAC, p.hostMAC, p.port, uint16(i+1)), &packet.Addr{HardwareAddr: p.hostMAC}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	arrived = map[int]bool{}
+	_ = p.receiving.SetReadDeadline(time.Now().Add(testnet.Patience))
+	buf := make([]byte, 2048)
+	for {
+		n, _, err := p.receiving.ReadFrom(buf)
+		if err != nil {
+			t.Fatal("the last one does not come: ", err)
+		}
+		id := int(number(buf[:n]))
+		if id == len(probes)+1 && strings.Contains(string(buf[:n]), string(last.dst.AsSlice())) {
+			return arrived
+		}
+		if id > 0 && id <= len(probes) && string(buf[:6]) != string(p.hostMAC) {
+			arrived[id-1] = true
+		}
+	}
+}
+
+// Random rules, random packets: where the trace says that one arrives, or dies, it does; and it
+// knows of most.
+func TestVerdictsAgree(t *testing.T) {
+	testnet.RequireCommand(t, "nft", "nftables")
+	t.Parallel()
+	p := newPath(t)
+	var probes []probe
+	for _, src := range []string{"198.18.1.9", "198.18.1.10"} {
+		for _, dst := range []string{"198.18.0.9", "198.18.0.10", "198.18.0.80"} {
+			for _, port := range []uint16{53, 80, 90} {
+				for _, protocol := range []string{"udp", "tcp"} {
+					probes = append(probes, probe{netip.MustParseAddr(src), netip.MustParseAddr(dst), protocol, port})
+				}
+			}
+			probes = append(probes, probe{netip.MustParseAddr(src), netip.MustParseAddr(dst), "icmp", 0})
+		}
+	}
+	for _, dst := range []string{"2001:db8::9", "2001:db8::a"} {
+		src := netip.MustParseAddr("2001:db8:1::9")
+		probes = append(probes, probe{src, netip.MustParseAddr(dst), "udp", 53}, probe{src, netip.MustParseAddr(dst), "tcp", 80}, probe{src, netip.MustParseAddr(dst), "icmp", 0})
+	}
+	known, asked, lost := 0, 0, 0
+	for seed := range uint64(40) {
+		r := rand.New(rand.NewPCG(seed, 48))
+		rules := ruleset(r)
+		p.host.Inside(func() error {
+			cmd := exec.Command("nft", "-f", "-")
+			cmd.Stdin = strings.NewReader(rules)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				return fmt.Errorf("%w: %s\n%s", err, out, rules)
+			}
+			return nil
+		})
+		s := p.snapshot(t)
+		arrived := p.send(t, probes)
+		for i, x := range probes {
+			tr, err := trace.Compute(s, x.query(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked++
+			switch told := there(tr); {
+			case told == trace.May:
+				continue
+			case (told == trace.Pass) != arrived[i]:
+				t.Errorf("seed %d: %+v: arrived: %v, and the trace says\n%s\n%s", seed, x, arrived[i], tell(tr), rules)
+			case !arrived[i]:
+				lost++
+			}
+			known++
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d of %d decided, %d of them lost", known, asked, lost)
+	if known < asked*6/10 || lost < known/10 || lost > known*9/10 {
+		t.Errorf("of %d packets %d were decided about, %d of them lost: this proves too little", asked, known, lost)
+	}
+}
+
+// there is the result of the way there only.
+func there(tr *trace.Trace) trace.Result {
+	out := trace.Pass
+	for _, h := range tr.Hops {
+		if h.Answer {
+			break
+		}
+		if h.Result == trace.Dies {
+			return trace.Dies
+		}
+		if h.Result == trace.May {
+			out = trace.May
+		}
+	}
+	return out
+}
+
+func tell(tr *trace.Trace) string {
+	return strings.Join(trace.Tell(tr, 100, func(s string, _ int) []string { return []string{s} }), "\n")
+}
