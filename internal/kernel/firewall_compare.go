@@ -24,6 +24,8 @@ func (d *decoder) compare(b []byte) {
 	equality := op == unix.NFT_CMP_EQ || op == unix.NFT_CMP_NEQ
 	f, single := l.one()
 	switch {
+	case ok && len(l.fields) > 0 && l.data == nil && !l.fields[0].known():
+		d.unknown(l.fields[0].key)
 	case !ok || len(v) == 0 || len(v) > l.size() || l.data != nil:
 		d.unknown("cmp")
 	case l.mask != nil && single && equality:
@@ -195,7 +197,7 @@ func (d *decoder) span(f field, from, to []byte) string {
 	}
 	if strings.HasSuffix(f.key, "name") { // eth, and whatever begins so, up to eti
 		name := strings.TrimRight(string(from), "\x00")
-		if name != "" && len(from) == len(to) && bytes.HasPrefix(to, []byte(name)) && strings.Trim(string(to[len(name):]), "\xff") == "" {
+		if end := bytes.Repeat([]byte{0xff}, len(from)-len(name)); name != "" && bytes.Equal(to, append([]byte(name), end...)) {
 			return name + "*"
 		}
 		return model.MatchUnknown + "names"
@@ -256,7 +258,7 @@ var (
 // value writes a field's value as nft(8) does; what it does not know begins with "?".
 func (d *decoder) value(f field, v []byte) string {
 	unknown := model.MatchUnknown + hex.EncodeToString(v)
-	if len(v) == 0 || len(v) < f.size && !isAddressKey(f.key) && !strings.HasSuffix(f.key, "name") {
+	if len(v) == 0 || len(v) < f.size && !isAddressKey(f.key) && !strings.HasSuffix(f.key, "name") && f.key != fibSourceKey {
 		return unknown
 	}
 	small := uint32(v[0])
@@ -309,8 +311,8 @@ func (d *decoder) value(f field, v []byte) string {
 		}
 	case "fib daddr type", "fib saddr type":
 		return routeTypes.word(getU32(v))
-	case "fib saddr iif oif":
-		return d.fibValue(v)
+	case fibSourceKey:
+		return fibValue(v)
 	}
 	if isPortKey(f.key) {
 		return strconv.Itoa(int(binary.BigEndian.Uint16(v)))
@@ -318,12 +320,13 @@ func (d *decoder) value(f field, v []byte) string {
 	return unknown
 }
 
-// fibValue: an interface of no number is none; one of a number is not asked for by nft(8).
-func (d *decoder) fibValue(v []byte) string {
-	switch {
-	case len(v) == 1 && v[0] == 1:
+// fibValue: an interface of no number is none; nft(8) asks for no other number, but in one
+// byte whether there is one (nft_fib_store_result).
+func fibValue(v []byte) string {
+	switch strings.TrimRight(string(v), "\x00") {
+	case "\x01":
 		return "exists"
-	case strings.Trim(string(v), "\x00") == "":
+	case "":
 		return "missing"
 	}
 	return model.MatchUnknown + hex.EncodeToString(v)

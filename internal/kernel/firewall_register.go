@@ -296,6 +296,9 @@ func ctField(key uint32) field {
 	return field{key: model.MatchUnknown + fmt.Sprintf("ct %d", key), size: 4}
 }
 
+// fibSourceKey asks whether the source would be answered by the link that it came in by.
+const fibSourceKey = "fib saddr iif oif"
+
 // fibField is a question to the routes: of what type an address is, or whether the source
 // would be answered by the link that it came in by.
 func fibField(b []byte) field {
@@ -306,11 +309,7 @@ func fibField(b []byte) field {
 	case result == unix.NFT_FIB_RESULT_ADDRTYPE && flags == unix.NFTA_FIB_F_SADDR:
 		return field{key: "fib saddr type", size: 4}
 	case result == unix.NFT_FIB_RESULT_OIF && flags&^(unix.NFTA_FIB_F_MARK|unix.NFTA_FIB_F_PRESENT) == unix.NFTA_FIB_F_SADDR|unix.NFTA_FIB_F_IIF:
-		size := 4
-		if flags&unix.NFTA_FIB_F_PRESENT != 0 {
-			size = 1
-		}
-		return field{key: "fib saddr iif oif", size: size}
+		return field{key: fibSourceKey, size: 4}
 	}
 	return field{key: model.MatchUnknown + "fib", size: 4}
 }

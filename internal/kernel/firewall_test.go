@@ -203,7 +203,7 @@ func FuzzRuleset(f *testing.F) {
 		}
 		d, elements := readDump(text)
 		for _, r := range d.rules {
-			set, id := nftID{}, nftID{}
+			var set nftID
 			_ = walk(findAttr(r.attrs, unix.NFTA_RULE_EXPRESSIONS), func(_ uint16, e []byte) {
 				if getString(findAttr(e, unix.NFTA_EXPR_NAME)) == "lookup" {
 					set = nftID{r.family, getString(findAttr(r.attrs, unix.NFTA_RULE_TABLE)), getString(findAttr(findAttr(e, unix.NFTA_EXPR_DATA), unix.NFTA_LOOKUP_SET))}
@@ -211,7 +211,7 @@ func FuzzRuleset(f *testing.F) {
 			})
 			var sets, list []byte
 			for _, s := range d.sets {
-				id = nftID{s.family, getString(findAttr(s.attrs, unix.NFTA_SET_TABLE)), getString(findAttr(s.attrs, unix.NFTA_SET_NAME))}
+				id := nftID{s.family, getString(findAttr(s.attrs, unix.NFTA_SET_TABLE)), getString(findAttr(s.attrs, unix.NFTA_SET_NAME))}
 				if id == set {
 					sets = s.attrs
 				}

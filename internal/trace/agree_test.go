@@ -1,6 +1,7 @@
 package trace_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -38,7 +39,7 @@ func (p probe) frame(from, to net.HardwareAddr, sport, id uint16) []byte {
 	protocol := map[string]byte{"icmp": 1, "tcp": 6, "udp": 17}[p.protocol]
 	var inner []byte
 	be := binary.BigEndian
-	sum := 0 // where the checksum is
+	var sum int // where the checksum is
 	switch {
 	case p.protocol == "udp":
 		inner = be.AppendUint16(be.AppendUint16(nil, sport), p.port)
@@ -180,6 +181,7 @@ type path struct {
 }
 
 func newPath(t *testing.T) path {
+	t.Helper()
 	p := path{host: testnet.New(t), near: testnet.New(t), far: testnet.New(t), port: 20000}
 	p.host.Veth("in", p.near, "eth0")
 	p.host.Veth("out", p.far, "eth0")
@@ -284,7 +286,7 @@ func (p *path) send(t *testing.T, probes []probe) (arrived map[int]bool) {
 			t.Fatal("the last one does not come: ", err)
 		}
 		id := int(number(buf[:n]))
-		if id == len(probes)+1 && strings.Contains(string(buf[:n]), string(last.dst.AsSlice())) {
+		if id == len(probes)+1 && bytes.Contains(buf[:n], last.dst.AsSlice()) {
 			return arrived
 		}
 		if id > 0 && id <= len(probes) && string(buf[:6]) != string(p.hostMAC) {
