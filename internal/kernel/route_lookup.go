@@ -11,15 +11,15 @@ import (
 // LookupRoute asks the kernel by which way a packet would go (RTM_GETROUTE). An answer
 // without a type is that there is none.
 func (k *Kernel) LookupRoute(q model.RouteQuery) (model.RouteAnswer, error) {
-	family, bits := uint8(unix.AF_INET), uint8(32)
-	if q.Destination.Is6() {
-		family, bits = unix.AF_INET6, 128
+	family, bits, flags := uint8(unix.AF_INET), uint8(32), uint32(unix.RTM_F_LOOKUP_TABLE)
+	if q.Destination.Is6() { // which takes no such flag, and tells the table anyhow (inet6_rtm_valid_getroute_req)
+		family, bits, flags = unix.AF_INET6, 128, 0
 	}
 	srcLen := uint8(0)
 	if q.Source.IsValid() {
 		srcLen = bits
 	}
-	m := newMessage(unix.RTM_GETROUTE, 0).raw(routeHeader(family, bits, srcLen, 0, 0, 0, 0, 0, unix.RTM_F_LOOKUP_TABLE))
+	m := newMessage(unix.RTM_GETROUTE, 0).raw(routeHeader(family, bits, srcLen, 0, 0, 0, 0, 0, flags))
 	m.addr(unix.RTA_DST, q.Destination)
 	m.addr(unix.RTA_SRC, q.Source)
 	for _, l := range []struct {
@@ -44,7 +44,7 @@ func (k *Kernel) LookupRoute(q model.RouteQuery) (model.RouteAnswer, error) {
 		return model.RouteAnswer{}, nil
 	case isErrno(err, unix.EACCES):
 		return model.RouteAnswer{Type: "prohibit"}, nil
-	case isErrno(err, unix.EINVAL): // fib_props of a blackhole
+	case isErrno(err, unix.EINVAL) && q.Destination.Is4(): // fib_props of a blackhole
 		return model.RouteAnswer{Type: "blackhole"}, nil
 	case err != nil:
 		return model.RouteAnswer{}, refusal("route to "+q.Destination.String(), err)

@@ -24,7 +24,9 @@ func (w *world) resolve(q Query) (from, to *end, err error) {
 	if from, err = w.find(q.From); err != nil {
 		return nil, nil, err
 	}
-	if to, err = w.find(q.To); err != nil {
+	if a, err := netip.ParseAddr(q.To); err == nil && a.IsLoopback() && from.stack.outside == "" {
+		to = &end{asked: q.To, stack: from.stack, address: a} // its own
+	} else if to, err = w.find(q.To); err != nil {
 		return nil, nil, err
 	}
 	if q.Protocol != "" && q.Protocol != "icmp" && q.Protocol != "tcp" && q.Protocol != "udp" {

@@ -53,6 +53,7 @@ type seen struct {
 	iif, oif string
 	family   string // of the hook's packets: ip, ip6, bridge
 	bridge   string // that it is bridged by, in the bridge family
+	way      way    // that was chosen for it, in postrouting
 	// conn is what the stack's connection tracking knows; early where it is not asked yet.
 	conn  *connection
 	early bool
@@ -66,47 +67,108 @@ type connection struct {
 	mark    mark
 }
 
-// ruling is what the chains of one hook make of a packet.
-type ruling struct {
-	decisions []Decision
-	result    Result
-	// rewrite is the translation that a rule of type nat asks for, nil for none.
-	rewrite *model.FirewallRule
+// hooks asks the firewall of a stack, and does what it translates.
+func (k *walker) hooks(st *stack, name string, p seen, device string) {
+	if k.dead {
+		return
+	}
+	if st.ns.Ruleset == nil {
+		who := "the firewall of " + st.name
+		if strings.HasPrefix(st.id, "vm:") {
+			k.unknown("%s (a guest's own is not read)", who)
+		} else {
+			k.unknown("%s (its rules are read by root)", who)
+		}
+		return
+	}
+	for _, u := range st.ns.Ruleset.Unread {
+		k.unknown("%s of %s", u, st.name)
+	}
+	if p.within != st { // a mark does not leave a stack (skb_scrub_packet)
+		p.within, p.mark, p.untracked, p.stateUnknown = st, mark{}, no, false
+	}
+	p.stack, p.conn = st, k.connections[st]
+	if p.conn == nil {
+		p.conn = &connection{}
+		k.connections[st] = p.conn
+	}
+	k.chains(name, p, device)
+	if !k.answering && name != "ingress" && name != "egress" {
+		p.conn.tracked = max(p.conn.tracked, p.untracked.not())
+	}
 }
 
-// hook goes through all base chains of a hook, in the order of their priorities: what one
+// Where address translation has its place among the chains of a hook: the destination's
+// (NF_IP_PRI_NAT_DST) of what comes in or begins, the source's (NF_IP_PRI_NAT_SRC) of what goes
+// out or ends. Chains of type nat are asked there, whatever their own priority says, which
+// only orders them among themselves (nf_nat_register_fn).
+var natPlaces = map[string]int{"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
+
+// chains goes through all base chains of a hook, in the order of their priorities: what one
 // accepts the next still sees, what one drops is gone (nf_hook_slow).
-func (w *world) hook(name string, p seen, device string) ruling {
-	out := ruling{result: Pass}
+func (k *walker) chains(name string, p seen, device string) {
 	st := p.stack
-	if st.ns.Ruleset == nil {
-		return out
+	place, translates := natPlaces[name]
+	translates = translates && (p.family == "ip" || p.family == "ip6")
+	at := func(c model.FirewallChain) int {
+		if c.Type == "nat" && translates {
+			return place
+		}
+		return c.Priority
 	}
-	for _, c := range baseChains(st.ns.Ruleset, name, p.family, device) {
-		if c.Type == "nat" && (p.answer || out.rewrite != nil) {
+	list := baseChains(st.ns.Ruleset, name, p.family, device)
+	slices.SortStableFunc(list, func(a, b model.FirewallChain) int { return cmp.Compare(at(a), at(b)) })
+	var rewrite *model.FirewallRule
+	translate := func() {
+		if translates {
+			k.translate(name, &p, rewrite)
+		}
+		translates = false
+	}
+	for _, c := range list {
+		if c.Type == "nat" && (p.answer || p.looped || rewrite != nil) {
 			continue // only a connection's first packet is asked about, and once (nf_nat_inet_fn)
 		}
 		if c.Family == "netdev" && c.Table == ownTable && st.ns.SecurityOf(device) != nil {
 			continue // told as port security
 		}
+		if c.Type != "nat" && at(c) >= place {
+			translate()
+		}
 		// nf_conntrack_in is at NF_IP_PRI_CONNTRACK of the two hooks that a packet may begin with.
 		const conntrack = -200
 		p.early = (name == "prerouting" || name == "output") && c.Priority < conntrack || name == "ingress"
+		p.snat, p.dnat = false, false
+		for _, t := range k.translations {
+			p.snat = p.snat || t.stack == st && t.newSrc != t.src
+			p.dnat = p.dnat || t.stack == st && (t.newDst != t.dst || t.newPort != t.port)
+		}
 		e := evaluation{firewall: st.ns.Ruleset, base: c, packet: p}
-		d, result := e.decide()
-		if d != nil {
-			out.decisions = append(out.decisions, *d)
+		if d := e.decide(); d != nil {
+			k.note(*d)
 		}
-		if result == Pass {
-			out.rewrite = cmp.Or(out.rewrite, e.rewrite)
-			continue
+		if k.dead {
+			return
 		}
-		out.result = result
-		if result == Dies {
-			break
-		}
+		rewrite = cmp.Or(rewrite, e.rewrite)
 	}
-	return out
+	translate()
+}
+
+// translate does at a hook what a rule asks for, or for an answer what is remembered.
+func (k *walker) translate(hook string, p *seen, rule *model.FirewallRule) {
+	destination := natPlaces[hook] < 0
+	switch {
+	case k.answering:
+		k.translateBack(p.stack, p.packet, destination)
+	case rule == nil:
+	case destination:
+		k.destinationNAT(p.stack, rule, p.iif, p.packet)
+	case hook == "postrouting":
+		k.sourceNAT(p.stack, rule, p.way, p.packet)
+	default:
+		k.may(ByFirewall, "a source that is translated on its way in is not followed")
+	}
 }
 
 // ownTable is the table of port security.
@@ -254,7 +316,7 @@ func rewrites(verdict string) bool {
 }
 
 // decide tells what comes out, nil where nothing worth telling does.
-func (e *evaluation) decide() (*Decision, Result) {
+func (e *evaluation) decide() *Decision {
 	c := e.base
 	if e.run(&c, 0, yes) != no {
 		e.outcomes = append(e.outcomes, outcome{nil, c.Name})
@@ -274,24 +336,24 @@ func (e *evaluation) decide() (*Decision, Result) {
 		} else if fate == "lost" {
 			d.Text += "; if not, it is dropped"
 		}
-		return d, May
+		return d
 	}
 	switch {
 	case e.endless:
 		d.Result, d.Text = May, c.Words()+" branches too often to be followed"
-		return d, May
+		return d
 	case fate == "lost":
 		d.Result, d.Mend = Dies, e.mend(last)
-		return d, Dies
+		return d
 	case e.written != nil:
 		d.Result, d.Text = May, fmt.Sprintf("%s: %q changes the packet, and that is not followed", c.Words(), e.written)
-		return d, May
+		return d
 	case last.rule == nil && len(c.Rules) == 0:
-		return nil, Pass
+		return nil
 	case last.rule != nil && rewrites(last.rule.Verdict):
 		e.rewrite = last.rule
 	}
-	return d, Pass
+	return d
 }
 
 // tell tells of an outcome.

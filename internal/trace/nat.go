@@ -22,7 +22,7 @@ func (k *walker) sourceNAT(st *stack, rule *model.FirewallRule, r way, p *packet
 	switch rule.Verdict {
 	case "masquerade":
 		to = r.Source
-		if x := sourceFor(st.ns, r.Link, orAddr(r.Gateway, p.dst)); x.IsValid() {
+		if x := sourceFor(st.ns, r.Link, r.Gateway, p.dst); x.IsValid() {
 			to = x
 		}
 	case "snat":
@@ -40,13 +40,6 @@ func (k *walker) sourceNAT(st *stack, rule *model.FirewallRule, r way, p *packet
 	k.pass(ByFirewall, "%s goes on as %s, and conntrack knows it for the answer", p.src, to)
 	k.translations = append(k.translations, translation{st, p.src, p.dst, to, p.dst, p.port, p.port})
 	p.src = to
-}
-
-func orAddr(a, b netip.Addr) netip.Addr {
-	if a.IsValid() {
-		return a
-	}
-	return b
 }
 
 // natTarget reads ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT or :PORT.
@@ -110,9 +103,6 @@ func withPort(a netip.Addr, port uint16) string {
 // translateBack undoes for an answer what the stack's connection tracking remembers: the
 // destination as it comes in, the source as it goes out.
 func (k *walker) translateBack(st *stack, p *packet, in bool) {
-	if !k.answering {
-		return
-	}
 	for i := len(k.translations) - 1; i >= 0; i-- {
 		t := k.translations[i]
 		switch {

@@ -156,7 +156,7 @@ func (k *walker) answerers(from *nic, a netip.Addr) []answerer {
 	}
 	// Of one stack's several interfaces the one with the address.
 	slices.SortStableFunc(own, func(x, y answerer) int {
-		return btoi(y.holds(a)) - btoi(x.holds(a))
+		return yesNo(y.holds(a)) - yesNo(x.holds(a))
 	})
 	if len(own) > 0 {
 		return own
@@ -166,13 +166,6 @@ func (k *walker) answerers(from *nic, a netip.Addr) []answerer {
 
 func (n *nic) holds(a netip.Addr) bool {
 	return slices.ContainsFunc(n.Addresses, func(w model.WiredAddress) bool { return w.Address.Addr() == a })
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // ignores: arp_ignore of 1 and more answers for the link's own addresses only (arp_ignore in

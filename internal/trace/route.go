@@ -259,39 +259,13 @@ func answerOf(ns *model.Namespace, r model.Route, q model.RouteQuery) way {
 		return way{RouteAnswer: a, text: describeRoute(r), doubt: "its nexthop object was not read"}
 	}
 	if !a.Source.IsValid() {
-		a.Source = sourceFor(ns, a.Link, cmp.Or(a.Gateway, q.Destination))
+		a.Source = sourceFor(ns, a.Link, a.Gateway, q.Destination)
 	}
 	text := describeRoute(r)
 	if len(r.NextHops) > 1 {
 		text += fmt.Sprintf(", one of %d next hops", len(r.NextHops))
 	}
 	return way{RouteAnswer: a, text: text, several: len(r.NextHops) > 1}
-}
-
-// sourceFor is the address that a stack gives to its own packets by a link: the primary one
-// of the next hop's subnet, else the first of the link, else the first of any
-// (inet_select_addr).
-func sourceFor(ns *model.Namespace, link string, next netip.Addr) netip.Addr {
-	var of, first netip.Addr
-	for _, a := range ns.Addresses {
-		x := a.Prefix.Addr()
-		if familyOf(x) != familyOf(next) || a.Scope == "host" || a.Flags.Tentative || x.IsLoopback() || x.Is6() && x.IsLinkLocalUnicast() && !next.IsLinkLocalUnicast() {
-			continue
-		}
-		if a.Link == link && a.Prefix.Masked().Contains(next) && !a.Flags.Secondary {
-			return x
-		}
-		if a.Link == link && !of.IsValid() {
-			of = x
-		}
-		if !first.IsValid() {
-			first = x
-		}
-	}
-	if of.IsValid() {
-		return of
-	}
-	return first
 }
 
 func describeRoute(r model.Route) string {

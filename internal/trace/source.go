@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"net/netip"
 	"strings"
 
 	"drawbridge/internal/model"
@@ -33,6 +34,24 @@ func (k *walker) checkSource(st *stack, n *nic, p packet) {
 		k.die(BySetting, "sysctl net.ipv4.conf."+n.Name+".rp_filter=0, or a route to "+p.src.String(), "%s=%s: there is no route back to %s", path, mode, p.src)
 	case mode == "1" && r.Link != n.Name:
 		k.die(BySetting, "sysctl "+strings.ReplaceAll(path, "/", ".")+"=2 (loose) for both all and "+n.Name, "%s=1 (strict): %s came in by %s, and the way back to it is by %s (%s)", path, p.src, n.Name, r.Link, r.text)
+	}
+}
+
+// checkLoopback: an address of 127.0.0.0/8 leaves or enters a stack by a link whose
+// route_localnet says so only; one of IPv6 never does (__mkroute_output,
+// ip_route_input_slow, ip6_rcv_core).
+func (k *walker) checkLoopback(st *stack, a netip.Addr, link string) {
+	if a.Is6() {
+		k.die(ByAddress, "", "%s does not leave its stack, and would have to by %s", a, link)
+		return
+	}
+	switch value, path, known := st.strongest("route_localnet", link); {
+	case !known:
+		k.unknown("route_localnet of %s", st.name)
+	case value == "0":
+		k.die(BySetting, "sysctl net.ipv4.conf."+link+".route_localnet=1", "net/%s=0: %s does not go by %s", strings.TrimPrefix(path, "net/"), a, link)
+	default:
+		k.pass(BySetting, "net/%s=%s", strings.TrimPrefix(path, "net/"), value)
 	}
 }
 

@@ -17,17 +17,14 @@ func (k *walker) send(st *stack, p packet) {
 	if !ok {
 		return
 	}
-	if link, ok := st.has(p.src); !ok {
+	if link, ok := st.has(p.src); !ok && !p.src.IsLoopback() {
 		k.may(ByAddress, "%s is not an address of %s", p.src, st.name)
 	} else if a := st.addressOf(p.src); a != nil && a.Flags.DADFailed {
 		k.die(ByAddress, "", "%s on %s is a duplicate: somebody else has it", p.src, link)
 		return
 	}
 	before := p
-	rule := k.hooks(st, "output", seen{packet: &p, oif: r.Link, family: p.family()}, "")
-	if rule != nil && !k.answering {
-		k.destinationNAT(st, rule, "", &p)
-	}
+	k.hooks(st, "output", seen{packet: &p, oif: r.Link, family: p.family()}, "")
 	if p.dst != before.dst || p.mark != before.mark { // it is routed once more (ip_route_me_harder)
 		if r, ok = k.ownRoute(st, &p); !ok {
 			return
@@ -47,8 +44,11 @@ func (k *walker) ownRoute(st *stack, p *packet) (r way, ok bool) {
 	if !p.src.IsValid() {
 		p.src = r.Source
 	}
-	if !p.src.IsValid() {
+	switch {
+	case !p.src.IsValid():
 		k.die(ByAddress, "", "%s has no address to send from by %s", st.name, r.Link)
+	case p.src.IsLoopback() && r.Link != "lo":
+		k.checkLoopback(st, p.src, r.Link)
 	}
 	return r, !k.dead
 }
@@ -86,10 +86,7 @@ func (k *walker) emit(st *stack, r way, iif string, p packet) {
 		k.may(ByWire, "%s is not in the picture", r.Link)
 		return
 	}
-	k.translateBack(st, &p, false)
-	if rule := k.hooks(st, "postrouting", seen{packet: &p, iif: iif, oif: r.Link, family: p.family()}, ""); rule != nil && !k.answering {
-		k.sourceNAT(st, rule, r, &p)
-	}
+	k.hooks(st, "postrouting", seen{packet: &p, iif: iif, oif: r.Link, family: p.family(), way: r}, "")
 	if n.hasLink() && (!n.Up || !n.Carrier) { // nobody is asked by such a link
 		k.atNIC(n, false)
 		k.carries(n)
@@ -117,13 +114,11 @@ func (k *walker) emit(st *stack, r way, iif string, p packet) {
 
 // loop is a packet from a stack to itself, by its loopback.
 func (k *walker) loop(st *stack, p packet) {
-	if rule := k.hooks(st, "postrouting", seen{packet: &p, oif: "lo", family: p.family()}, ""); rule != nil && !k.answering {
-		k.sourceNAT(st, rule, way{RouteAnswer: model.RouteAnswer{Link: "lo", Source: p.dst}}, &p)
-	}
+	r := way{RouteAnswer: model.RouteAnswer{Link: "lo", Source: p.dst}}
+	k.hooks(st, "postrouting", seen{packet: &p, oif: "lo", family: p.family(), way: r}, "")
+	p.looped = true
 	k.hooks(st, "prerouting", seen{packet: &p, iif: "lo", family: p.family()}, "")
 	k.hooks(st, "input", seen{packet: &p, iif: "lo", family: p.family()}, "")
-	k.translateBack(st, &p, true)
-	k.translateBack(st, &p, false)
 	k.deliver(st, p, nil)
 }
 
@@ -147,9 +142,9 @@ func (k *walker) input(n *nic, p packet) {
 		k.deliver(st, p, n)
 		return
 	}
-	k.translateBack(st, &p, true)
-	if rule := k.hooks(st, "prerouting", seen{packet: &p, iif: n.Name, family: p.family()}, ""); rule != nil && !k.answering {
-		k.destinationNAT(st, rule, n.Name, &p)
+	k.hooks(st, "prerouting", seen{packet: &p, iif: n.Name, family: p.family()}, "")
+	if p.dst.IsLoopback() {
+		k.checkLoopback(st, p.dst, n.Name)
 	}
 	k.checkSource(st, n, p)
 	if k.dead {
@@ -169,7 +164,6 @@ func (k *walker) local(st *stack, n *nic, link string, p packet) {
 		return
 	}
 	k.hooks(st, "input", seen{packet: &p, iif: n.Name, family: p.family()}, "")
-	k.translateBack(st, &p, false) // what the stack itself has sent elsewhere answers as whom it asked
 	if !k.dead {
 		k.pass(ByAddress, "%s is its address on %s", p.dst, link)
 		k.deliver(st, p, n)
@@ -178,15 +172,8 @@ func (k *walker) local(st *stack, n *nic, link string, p packet) {
 
 // forward routes a packet on.
 func (k *walker) forward(st *stack, n *nic, p packet) {
-	path, what := "ipv4/conf/"+n.Name+"/forwarding", "IPv4"
-	if !p.dst.Is4() {
-		path, what = "ipv6/conf/all/forwarding", "IPv6"
-	}
-	value, known := st.setting(path)
-	if !known && p.dst.Is4() {
-		path = "ipv4/ip_forward"
-		value, known = st.setting(path)
-	}
+	what := map[bool]string{true: "IPv4", false: "IPv6"}[p.dst.Is4()]
+	path, value, known := st.forwards(n, p.dst.Is4())
 	switch {
 	case !known:
 		k.unknown("net/%s of %s", path, st.name)
@@ -203,6 +190,28 @@ func (k *walker) forward(st *stack, n *nic, p packet) {
 	}
 	k.hooks(st, "forward", seen{packet: &p, iif: n.Name, oif: r.Link, family: p.family()}, "")
 	k.emit(st, r, n.Name, p)
+}
+
+// forwards is the setting that says whether a stack forwards what comes in by a link: IPv4's
+// link has its own; of IPv6 all have one, which a link may overrule since Linux 6.17
+// (ip6_forward).
+func (st *stack) forwards(n *nic, is4 bool) (path, value string, known bool) {
+	if is4 {
+		path = "ipv4/conf/" + n.Name + "/forwarding"
+		if value, known = st.setting(path); !known {
+			path = "ipv4/ip_forward"
+			value, known = st.setting(path)
+		}
+		return path, value, known
+	}
+	forced := "ipv6/conf/" + n.Name + "/force_forwarding"
+	path = "ipv6/conf/all/forwarding"
+	if value, known = st.setting(path); value == "0" {
+		if v, _ := st.setting(forced); v == "1" {
+			return forced, v, true
+		}
+	}
+	return path, value, known
 }
 
 // deliver ends a way at a stack.

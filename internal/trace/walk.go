@@ -58,6 +58,7 @@ type packet struct {
 	mark         mark
 	untracked    truth
 	stateUnknown bool
+	looped       bool // it comes in by the loopback, and was asked about on its way out
 }
 
 // l4 is the protocol by the name that nft(8) has for it.
@@ -230,45 +231,6 @@ func (k *walker) unknown(format string, args ...any) {
 		k.unread[text] = true
 		k.t.Unknown = append(k.t.Unknown, text)
 	}
-}
-
-// hooks asks the firewall of a stack, and applies what it translates.
-func (k *walker) hooks(st *stack, name string, p seen, device string) (rewrite *model.FirewallRule) {
-	if k.dead {
-		return nil
-	}
-	if st.ns.Ruleset == nil {
-		who := "the firewall of " + st.name
-		if strings.HasPrefix(st.id, "vm:") {
-			k.unknown("%s (a guest's own is not read)", who)
-		} else {
-			k.unknown("%s (its rules are read by root)", who)
-		}
-		return nil
-	}
-	for _, u := range st.ns.Ruleset.Unread {
-		k.unknown("%s of %s", u, st.name)
-	}
-	if p.within != st { // a mark does not leave a stack (skb_scrub_packet)
-		p.within, p.mark, p.untracked, p.stateUnknown = st, mark{}, no, false
-	}
-	p.stack, p.conn = st, k.connections[st]
-	if p.conn == nil {
-		p.conn = &connection{}
-		k.connections[st] = p.conn
-	}
-	for _, t := range k.translations {
-		p.snat = p.snat || t.stack == st && t.newSrc != t.src
-		p.dnat = p.dnat || t.stack == st && (t.newDst != t.dst || t.newPort != t.port)
-	}
-	r := k.hook(name, p, device)
-	for _, d := range r.decisions {
-		k.note(d)
-	}
-	if !k.answering && name != "ingress" && name != "egress" {
-		p.conn.tracked = max(p.conn.tracked, p.untracked.not())
-	}
-	return r.rewrite
 }
 
 func (p *packet) family() string {
