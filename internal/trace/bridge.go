@@ -241,7 +241,8 @@ func isIsolated(n *nic) bool {
 }
 
 // bridgeHooks is the firewall between two ports: the bridge family, and with br_netfilter that of
-// IP as well (br_nf_forward_ip).
+// IP as well (br_nf_pre_routing, br_nf_forward_ip, br_nf_post_routing), which sees the bridge itself
+// as the link.
 func (k *walker) bridgeHooks(br, in, out *nic, p *packet) {
 	k.hooks(br.stack, "forward", seen{packet: p, iif: in.Name, oif: out.Name, family: "bridge", bridge: br.Name}, "")
 	name := "bridge/bridge-nf-call-iptables"
@@ -251,8 +252,13 @@ func (k *walker) bridgeHooks(br, in, out *nic, p *packet) {
 	if v, _ := br.stack.setting(name); v != "1" || k.dead {
 		return
 	}
-	before := len(k.t.Hops[len(k.t.Hops)-1].Decisions)
+	before, src, dst := len(k.t.Hops[len(k.t.Hops)-1].Decisions), p.src, p.dst
+	k.hooks(br.stack, "prerouting", seen{packet: p, iif: br.Name, family: p.family()}, "")
 	k.hooks(br.stack, "forward", seen{packet: p, iif: br.Name, oif: br.Name, family: p.family()}, "")
+	k.hooks(br.stack, "postrouting", seen{packet: p, oif: br.Name, family: p.family(), way: way{RouteAnswer: model.RouteAnswer{Link: br.Name}}}, "")
+	if !k.answering && (p.src != src || p.dst != dst) {
+		k.may(ByFirewall, "a packet that is translated while it is bridged is not followed")
+	}
 	h := &k.t.Hops[len(k.t.Hops)-1]
 	for i := before; i < len(h.Decisions); i++ {
 		d := &h.Decisions[i]

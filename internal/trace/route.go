@@ -40,23 +40,48 @@ func (w *world) route(st *stack, q model.RouteQuery, m mark) way {
 	if !ok || q.IIF != "" && a.Type != "unicast" && a.Type != "local" {
 		return computed
 	}
-	if a.Type == computed.Type && a.Link == computed.Link && a.Gateway == computed.Gateway {
+	if agree(a, computed) {
 		computed.doubt = "" // the kernel has looked at the rules as well
-		computed.Source = a.Source
+		computed.Link, computed.Gateway, computed.Source = cmp.Or(a.Link, computed.Link), a.Gateway, cmp.Or(a.Source, computed.Source)
 		return computed
 	}
-	answer := way{RouteAnswer: a, text: "by the kernel's own look-up"}
-	if a.Type == "" {
-		answer.text = fmt.Sprintf("the kernel has no route to %s", q.Destination)
-	} else if a.Link != "" {
+	answer := way{RouteAnswer: a, text: fmt.Sprintf("the kernel has no route to %s", q.Destination)}
+	if a.Type != "" {
 		answer.text = describeWay(a) + ", by the kernel's own look-up"
 	}
+	// Somebody has changed the tables since they were read, or has a rule that is not understood.
+	answer.text += "; by the tables that were read: " + computed.text
 	return answer
 }
 
-// lookup computes the way from the rules and routes of a namespace, as fib_rules_lookup and
-// fib_table_lookup do.
+// agree tells whether the kernel answers what was computed: the same way, or one of several next
+// hops; or none, for which it has the same word whether a route says so or there is none.
+func agree(a model.RouteAnswer, computed way) bool {
+	lost := func(t string) bool { return t == "" || t == "unreachable" }
+	switch {
+	case a.Type != computed.Type:
+		return lost(a.Type) && lost(computed.Type)
+	case a.Type != "unicast":
+		return true
+	}
+	return computed.several || a.Link == computed.Link && a.Gateway == computed.Gateway
+}
+
+// lookup computes the way from the rules and routes of a namespace, as the kernel does.
 func lookup(ns *model.Namespace, q model.RouteQuery) way {
+	r := lookupRules(ns, q)
+	if q.OIF == "" || q.IIF != "" || !q.Destination.Is4() || r.Type == "unicast" || r.Type == "local" || r.Type == "broadcast" {
+		return r
+	}
+	// Who insists on a link, and has no route by it, is believed that the destination is on it
+	// (ip_route_output_key_hash_rcu).
+	on := model.RouteAnswer{Type: "unicast", Link: q.OIF, Source: sourceFor(ns, q.OIF, netip.Addr{}, q.Destination)}
+	return way{RouteAnswer: on, text: "on the link " + q.OIF + ", for want of a route", doubt: r.doubt}
+}
+
+// lookupRules goes through the rules and tables of a namespace, as fib_rules_lookup and
+// fib_table_lookup do.
+func lookupRules(ns *model.Namespace, q model.RouteQuery) way {
 	var doubts []string
 	rules := rulesOf(ns, familyOf(q.Destination))
 	for i := 0; i < len(rules); i++ {
@@ -69,6 +94,11 @@ func lookup(ns *model.Namespace, q model.RouteQuery) way {
 		if !matches {
 			continue
 		}
+		if i+1 < len(rules) && rules[i+1].Priority == r.Priority { // that which was made first is asked first
+			if twin, _, _ := selects(ns, rules[i+1].Selector, q); twin {
+				doubts = append(doubts, fmt.Sprintf("which of two rules of priority %d is asked first is not known", r.Priority))
+			}
+		}
 		words := strings.Fields(r.Action)
 		if vrf != 0 {
 			words = []string{"lookup", fmt.Sprint(vrf)}
@@ -79,8 +109,11 @@ func lookup(ns *model.Namespace, q model.RouteQuery) way {
 		switch words[0] {
 		case "lookup":
 			suppress := -1
-			if len(words) == 4 && words[2] == "suppress_prefixlength" {
+			switch {
+			case len(words) == 4 && words[2] == "suppress_prefixlength":
 				suppress, _ = strconv.Atoi(words[3])
+			case len(words) > 2:
+				doubts = append(doubts, fmt.Sprintf("what the rule %d %q does is not known", r.Priority, r.Action))
 			}
 			if rt := best(ns, tableNumber(words[1]), q, suppress); rt != nil {
 				answer := answerOf(ns, *rt, q)
@@ -222,7 +255,12 @@ func best(ns *model.Namespace, table uint32, q model.RouteQuery, suppress int) *
 			found = r
 		}
 	}
-	if found == nil || found.Type == "throw" || suppress >= 0 && found.Destination.Bits() <= suppress {
+	if found == nil || found.Type == "throw" {
+		return nil
+	}
+	// One that refuses is an error by then, and is not suppressed (fib_rules_lookup).
+	refuses := found.Type == "blackhole" || found.Type == "unreachable" || found.Type == "prohibit"
+	if !refuses && suppress >= 0 && found.Destination.Bits() <= suppress {
 		return nil
 	}
 	return found
@@ -296,5 +334,8 @@ func describeWay(a model.RouteAnswer) string {
 	if a.Gateway.IsValid() {
 		words = append(words, "via", a.Gateway.String())
 	}
-	return strings.Join(append(words, "dev", a.Link), " ")
+	if a.Link != "" {
+		words = append(words, "dev", a.Link)
+	}
+	return strings.Join(words, " ")
 }
