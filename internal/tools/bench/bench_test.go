@@ -56,7 +56,7 @@ func TestBenchRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"## Observe and draw", "## Making and deleting taps", "## Cutover", "| 6 | drawbridge |", "**drawbridge down**", "LAN to host", "## Start of a User-Mode Linux", "## Through mode: nat", "## DHCP: a burst of clients", "| drawbridge |"} {
+	for _, want := range []string{"## Observe and draw", "## Making and deleting taps", "## Cutover", "| 6 | drawbridge |", "**drawbridge down**", "LAN to host", "## Start of a User-Mode Linux", "## Through mode: nat", "## DHCP: a burst of clients", "## Thefts", "| drawbridge |"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

@@ -138,31 +138,37 @@ func insideManager(ctx context.Context, args []string) (err error) {
 	if len(args) != 3 {
 		return errors.New("inside-manager NAME DIR BIND")
 	}
+	m, h, err := bootManager(ctx, args[0], args[1], args[2])
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	fmt.Println("booted")
+	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
+		command, is := strings.CutPrefix(orders.Text(), "run ")
+		if !is {
+			command = m.Bridged(labUplink)
+		}
+		if _, err := h.Run(ctx, "sh", "-c", command); err != nil {
+			return err
+		}
+		fmt.Println("moved")
+	}
+	return nil
+}
+
+// bootManager boots a manager in the lab's host, which owns the uplink then.
+func bootManager(ctx context.Context, name, dir, bind string) (m booted.Manager, h *booted.Host, err error) {
 	for _, m := range booted.Managers() {
-		if m.Name != args[0] {
+		if m.Name != name {
 			continue
 		}
 		// What the lab gave it would be there before the manager's own (ifup then fails).
 		if out, err := exec.CommandContext(ctx, "ip", "addr", "flush", "dev", labUplink.Link, "scope", "global").CombinedOutput(); err != nil {
-			return fmt.Errorf("ip addr flush: %w: %s", err, out)
+			return m, nil, fmt.Errorf("ip addr flush: %w: %s", err, out)
 		}
-		h, err := m.Boot(ctx, args[1], labUplink, booted.Options{Binds: args[2:]})
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, h.Close()) }()
-		fmt.Println("booted")
-		for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
-			command, is := strings.CutPrefix(orders.Text(), "run ")
-			if !is {
-				command = m.Bridged(labUplink)
-			}
-			if _, err := h.Run(ctx, "sh", "-c", command); err != nil {
-				return err
-			}
-			fmt.Println("moved")
-		}
-		return nil
+		h, err := m.Boot(ctx, dir, labUplink, booted.Options{Binds: []string{bind}})
+		return m, h, err
 	}
-	return fmt.Errorf("no manager %q", args[0])
+	return m, nil, fmt.Errorf("no manager %q", name)
 }
