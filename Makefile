@@ -56,7 +56,7 @@ gallery: go ## draw docs/gallery anew from its bundles
 fuzz: go ## try foreign bytes on everything that reads them: FUZZTIME=30s each
 	@scripts/fuzz.sh "$(FUZZTIME)"
 
-bench: build ## measure side by side with others and write docs/benchmarks.md (13 minutes)
+bench: build ## measure side by side with others and write docs/benchmarks.md (21 minutes)
 	@scripts/need.sh bench
 	go run ./internal/tools/bench -drawbridge bin/drawbridge -o docs/benchmarks.md $(BENCH)
 

@@ -48,7 +48,7 @@ func TestTheftsByManagers(t *testing.T) {
 			w := s.watch()
 			for i, act := range c.acts {
 				if i > 0 {
-					time.Sleep(2300 * time.Millisecond) // who is slow is no fighter
+					w.peace()
 				}
 				theft, later := act[0], act[1]
 				began := time.Now()
@@ -169,6 +169,22 @@ func (w *watcher) any() watchEvent {
 	case <-time.After(60 * time.Second):
 		w.t.Fatal("nothing is told")
 		return watchEvent{}
+	}
+}
+
+// peace waits until nothing has been told for so long that who steals now is no fighter.
+func (w *watcher) peace() {
+	w.t.Helper()
+	for {
+		select {
+		case e, open := <-w.events:
+			if !open {
+				w.t.Fatal("the watch has ended")
+			}
+			w.t.Logf("%+v", e)
+		case <-time.After(2600 * time.Millisecond):
+			return
+		}
 	}
 }
 

@@ -105,9 +105,7 @@ func (a *app) keepGroups(uplink string) error {
 	} else if err != nil {
 		return err
 	}
-	if a.netns != "" {
-		go a.endWithNamespace(ctx, s.kernel.Inode(), stop)
-	}
+	go endWith(ctx, s.anchor(), stop)
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
 	for {

@@ -67,9 +67,7 @@ func (a *app) keep(uplink string) error {
 			}
 		},
 	}
-	if a.netns != "" {
-		go a.endWithNamespace(ctx, s.kernel.Inode(), stop)
-	}
+	go endWith(ctx, s.anchor(), stop)
 	err = k.Run(ctx)
 	if ctx.Err() == nil && err == nil {
 		folder.Forget(uplink)
@@ -105,9 +103,8 @@ func (a *app) outlive(what string) (context.Context, context.CancelFunc) {
 	return ctx, stop
 }
 
-// endWithNamespace calls stop when the namespace has lost its name: our own sockets would
-// keep it alive for ever.
-func (a *app) endWithNamespace(ctx context.Context, inode uint64, stop func()) {
+// endWith calls stop when nothing holds the namespace any more but ourselves.
+func endWith(ctx context.Context, anchor kernel.Anchor, stop func()) {
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
 	for {
@@ -116,8 +113,7 @@ func (a *app) endWithNamespace(ctx context.Context, inode uint64, stop func()) {
 			return
 		case <-tick.C:
 		}
-		var st syscall.Stat_t
-		if syscall.Stat(filepath.Join("/run/netns", a.netns), &st) != nil || st.Ino != inode {
+		if anchor.Gone() {
 			stop()
 			return
 		}

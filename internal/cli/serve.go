@@ -90,7 +90,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	if a.netns != "" {
-		go a.endWithNamespace(ctx, s.kernel.Inode(), stop)
+		go endWith(ctx, s.anchor(), stop)
 	}
 	logger := log.New(a.err, "", log.LstdFlags)
 	if os.Getenv("JOURNAL_STREAM") != "" { // the journal notes the time itself

@@ -66,6 +66,11 @@ func (a *app) open() (*session, error) {
 
 func (s *session) close() { s.kernel.Close() }
 
+// anchor is what the namespace is there for.
+func (s *session) anchor() kernel.Anchor {
+	return kernel.NewAnchor(s.services.Namespace, s.kernel.Inode())
+}
+
 // childFolders are where machines and servers have their processes.
 func (s *session) childFolders() []string {
 	return []string{filepath.Join(s.store.Dir, "machines"), filepath.Join(s.store.Dir, "services")}

@@ -72,7 +72,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
-		case <-bell:
+		case _, open := <-bell:
+			if !open { // it is deaf from now on, and looks by itself
+				bell = nil
+			}
 		case <-timer.C:
 		}
 		timer.Stop()

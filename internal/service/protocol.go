@@ -19,8 +19,8 @@ type config struct {
 	// Leases is the folder of the network's leases.
 	Leases     string `json:"leases"`
 	Executable string `json:"executable"`
-	// Namespace is the path by which the network namespace is named, "" where it has no
-	// name: its servers end with the name.
+	// Namespace is the path by which the network namespace is named, "" where it is not asked
+	// for by a name.
 	Namespace string `json:"namespace,omitempty"`
 }
 

@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +36,7 @@ const (
 type supervisor struct {
 	config config
 	kernel *kernel.Kernel
+	anchor kernel.Anchor // it ends with it
 	listen *net.UnixListener
 	log    *boundedLog
 
@@ -100,6 +100,7 @@ func (s *supervisor) begin(dir string) (err error) {
 	if s.kernel, err = kernel.Open(); err != nil {
 		return err
 	}
+	s.anchor = kernel.NewAnchor(s.config.Namespace, s.kernel.Inode())
 	if s.listen, err = net.ListenUnix("unix", &net.UnixAddr{Name: child.SocketFile, Net: "unix"}); err != nil {
 		return fmt.Errorf("supervisor's socket: %w", err)
 	}
@@ -166,7 +167,7 @@ func (s *supervisor) live() {
 			s.log.say("the server has ended: %s", s.server.how())
 		case <-tick.C:
 			switch {
-			case s.orphaned():
+			case s.anchor.Gone():
 				s.endServer()
 				return
 			case s.unplugged():
@@ -205,7 +206,7 @@ func (s *supervisor) again(pause *time.Duration) bool {
 		case <-time.After(*pause):
 		}
 		*pause = min(2**pause, longPause)
-		if s.orphaned() {
+		if s.anchor.Gone() {
 			return false
 		}
 		err := s.startServer()
@@ -233,16 +234,6 @@ func (s *supervisor) endServer() {
 		s.log.say("at its end: %v", err)
 	}
 	srv.kill()
-}
-
-// orphaned tells whether the namespace has lost its name: our own sockets would keep it
-// for ever.
-func (s *supervisor) orphaned() bool {
-	if s.config.Namespace == "" {
-		return false
-	}
-	var st syscall.Stat_t
-	return syscall.Stat(s.config.Namespace, &st) != nil || st.Ino != s.kernel.Inode()
 }
 
 // unplugged tells whether the link is no longer the one that the sockets are bound to.

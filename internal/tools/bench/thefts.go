@@ -17,9 +17,10 @@ import (
 
 const (
 	theftFile = "/root/lan.yaml"
-	// betweenThefts: who steals sooner than two seconds after a mend is one who fights, and
-	// has to wait.
-	betweenThefts = 2300 * time.Millisecond
+	// betweenThefts is the peace before the next one: who steals sooner than some two seconds
+	// after a mend is one who fights, and has to wait. A manager may take more than once for
+	// one order, where it is still at work when it is mended.
+	betweenThefts = 2800 * time.Millisecond
 	theftPatience = 30 * time.Second
 )
 
@@ -200,6 +201,23 @@ func awaitEvent(events <-chan theftEvent, kind string) (theftEvent, error) {
 	}
 }
 
+// awaitPeace waits until nothing has been told for a while.
+func awaitPeace(ctx context.Context, events <-chan theftEvent) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e, open := <-events:
+			if !open {
+				return errors.New("the watch has ended")
+			}
+			fmt.Fprintf(os.Stderr, "after the last one: %s %s\n", e.Event, e.Error)
+		case <-time.After(betweenThefts):
+			return nil
+		}
+	}
+}
+
 func stealAgainAndAgain(ctx context.Context, h *booted.Host, w theftWay, events <-chan theftEvent, repeat int) (f theftTimes, err error) {
 	if w.before != "" {
 		if out, err := h.Run(ctx, "sh", "-c", w.before); err != nil {
@@ -210,13 +228,8 @@ func stealAgainAndAgain(ctx context.Context, h *booted.Host, w theftWay, events 
 		}
 	}
 	for range repeat {
-		select {
-		case <-ctx.Done():
-			return f, ctx.Err()
-		case <-time.After(betweenThefts):
-		}
-		for len(events) > 0 { // what followed the last one
-			<-events
+		if err := awaitPeace(ctx, events); err != nil {
+			return f, err
 		}
 		began := time.Now()
 		if out, err := h.Run(ctx, "sh", "-c", w.command); err != nil {
