@@ -82,6 +82,63 @@ func TestServantsEndWithTheirNamespace(t *testing.T) {
 	})
 }
 
+// Nothing of ours is left after 'down', not even locks and logs: of a machine, of servers, of a
+// keeper, and of a guard that waited for a confirmation.
+func TestDownLeavesNoStateBehind(t *testing.T) {
+	testnet.RequireTap(t)
+	t.Parallel()
+	bin := filepath.Join(build(t), "drawbridge")
+	host, _ := site(t)
+	listen(t, host, heardGroups[0])
+	file := filepath.Join(t.TempDir(), "lan.yaml")
+	const text = `networks:
+  lan: {mode: bridged, bridge: br0, uplink: eth0}
+  own: {mode: host-only, bridge: br1, host: 198.18.7.1/24}
+machines:
+  web: {vmm: namespace, nics: {eth1: {network: own, tap: web0, address: none}}}
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	drawbridge := func(args ...string) *exec.Cmd { return exec.Command(bin, append(args, "--netns", host.Name())...) }
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := drawbridge(args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+	}
+	state := filepath.Join("/run/drawbridge", strconv.FormatUint(host.Cookie(), 10))
+	t.Cleanup(func() { _ = drawbridge("down", "--yes").Run() })
+	for _, confirmed := range []bool{false, true} {
+		if confirmed {
+			up := drawbridge("up", "--yes", "--confirm", "60s", file)
+			if err := up.Start(); err != nil {
+				t.Fatal(err)
+			}
+			testnet.Within(t, testnet.Patience, func() error { return drawbridge("confirm").Run() })
+			if err := up.Wait(); err != nil {
+				t.Error(err)
+			}
+		} else {
+			run("up", "--yes", file)
+		}
+		if _, err := os.Stat(filepath.Join(state, "machines", "web")); err != nil {
+			t.Errorf("where is the machine? %v", err)
+		}
+		run("down", "--yes")
+		var left []string
+		_ = filepath.WalkDir(state, func(path string, _ os.DirEntry, err error) error {
+			if err == nil {
+				left = append(left, path)
+			}
+			return nil
+		})
+		if len(left) > 0 {
+			t.Errorf("left (confirmed: %v): %v", confirmed, left)
+		}
+	}
+}
+
 // running lists the processes of our binary with an argument whose namespace has this state
 // folder: by their namespaces, for not all are told of the folder.
 func running(bin, argument string, state uint64) (pids []int) {

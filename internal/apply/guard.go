@@ -34,6 +34,7 @@ type guardProcess struct {
 	pid      int
 	conn     *os.File
 	words    *bufio.Reader // of conn
+	log      string        // its file
 	died     chan struct{}
 	released chan struct{}
 	once     sync.Once
@@ -50,7 +51,7 @@ func StartGuardProcess(s *Store, command string, args ...string) (Guard, error) 
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "guard"), os.NewFile(uintptr(pair[1]), "guarded")
 	defer theirs.Close()
-	log, err := os.OpenFile(filepath.Join(s.Dir, "guard.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := os.OpenFile(s.guardLog(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		ours.Close()
 		return nil, err
@@ -65,7 +66,7 @@ func StartGuardProcess(s *Store, command string, args ...string) (Guard, error) 
 		ours.Close()
 		return nil, err
 	}
-	g := &guardProcess{pid: cmd.Process.Pid, conn: ours, words: bufio.NewReader(ours), died: make(chan struct{}), released: make(chan struct{})}
+	g := &guardProcess{pid: cmd.Process.Pid, conn: ours, log: log.Name(), words: bufio.NewReader(ours), died: make(chan struct{}), released: make(chan struct{})}
 	go g.reap(cmd)
 	if err := g.expect(wordReady); err != nil {
 		_ = cmd.Process.Kill()
@@ -123,10 +124,17 @@ func (g *guardProcess) Release() {
 	g.once.Do(func() { close(g.released) })
 	_, _ = fmt.Fprintln(g.conn, wordRelease) // a guard that is dead already needs no word
 	g.conn.Close()
+	select {
+	case <-g.died: // why, is in its log
+	default:
+		_ = os.Remove(g.log) // it had nothing to do
+	}
 }
 
 // InheritLock takes over the lock that a guard's starter holds on the store.
 func (s *Store) InheritLock(f *os.File) { s.lock = f }
+
+func (s *Store) guardLog() string { return filepath.Join(s.Dir, "guard.log") }
 
 func (s *Store) guardSocket() string { return filepath.Join(s.Dir, "guard.sock") }
 
@@ -204,7 +212,9 @@ func (t *Transaction) await(ctx context.Context, wire io.Writer, confirm time.Du
 				<-q.sent
 				continue
 			case "confirm":
-				err = t.commitJournal()
+				if err = t.commitJournal(); err == nil {
+					_ = os.Remove(t.Store.guardLog()) // it had nothing to do
+				}
 			case "rollback":
 				_, err = t.Recover()
 			default:

@@ -121,22 +121,35 @@ func (s *Store) Unlock() {
 }
 
 // sweep removes the state folder when nothing is kept in it and nobody holds its lock, not
-// even a guard that has inherited it.
+// even a guard that has inherited it: one that was just released has it for a moment.
 func (s *Store) sweep() {
 	f, err := os.OpenFile(s.lockPath(), os.O_RDWR, 0)
 	if err != nil {
 		return
 	}
 	defer f.Close()
-	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil || !inForce(f) {
-		return
+	for range 20 {
+		if !s.empty() {
+			return
+		}
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
-	if kept, err := os.ReadDir(s.Dir); err != nil || len(kept) != 1 {
+	// Who had it meanwhile has kept something, maybe.
+	if err != nil || !inForce(f) || !s.empty() {
 		return
 	}
 	if os.Remove(s.lockPath()) == nil {
 		_ = os.Remove(s.Dir) // not empty again: somebody else is at work in it
 	}
+}
+
+// empty tells whether there is nothing in the folder but the lock.
+func (s *Store) empty() bool {
+	kept, err := os.ReadDir(s.Dir)
+	return err == nil && len(kept) == 1
 }
 
 func (s *Store) lockPath() string    { return filepath.Join(s.Dir, "lock") }

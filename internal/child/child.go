@@ -56,19 +56,63 @@ func Alive(dir string) bool {
 	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
+// folderLock is held while folders come and go beside it.
+const folderLock = ".lock"
+
+// sweepTries bounds how often a folder may be swept away under one's hands.
+const sweepTries = 1000
+
 // Lock is held while folders below dir come and go; dir is made where it is not there.
 func Lock(dir string) (unlock func(), err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+	for range sweepTries {
+		var f *os.File
+		err = os.MkdirAll(dir, 0o700)
+		if err == nil {
+			f, err = os.OpenFile(filepath.Join(dir, folderLock), os.O_RDWR|os.O_CREATE, 0o600)
+		}
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrExist) {
+			continue // the folder was swept away in between
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		if inForce(f) {
+			return func() { _ = f.Close() }, nil
+		}
+		_ = f.Close() // it was swept away before it was locked
 	}
-	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	return nil, fmt.Errorf("lock of %s: %w", dir, err)
+}
+
+// inForce tells whether an open file is still the one under its name.
+func inForce(f *os.File) bool {
+	opened, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return false
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		return nil, errors.Join(err, f.Close())
+	named, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(opened, named)
+}
+
+// Sweep removes dir where there is nothing in it but the lock, and nobody has that.
+func Sweep(dir string) {
+	f, err := os.OpenFile(filepath.Join(dir, folderLock), os.O_RDWR, 0)
+	if err != nil {
+		return
 	}
-	return func() { _ = f.Close() }, nil
+	defer f.Close()
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil || !inForce(f) {
+		return
+	}
+	if kept, err := os.ReadDir(dir); err != nil || len(kept) != 1 {
+		return
+	}
+	if os.Remove(f.Name()) == nil {
+		_ = os.Remove(dir) // not empty again: somebody else is at work in it
+	}
 }
 
 // Make makes a folder with its configuration, and takes the lock that its shim inherits.

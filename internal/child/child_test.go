@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,5 +82,51 @@ func TestAChildThatDoesNotTell(t *testing.T) {
 	}
 	if _, err := Dial(dir); !errors.Is(err, ErrGone) || !errors.Is(err, model.ErrNotFound) {
 		t.Errorf("dial: %v", err)
+	}
+}
+
+// The lock's file is swept away while others come and go, and still there is one at a time.
+func TestASweptLockLocks(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state", "machines")
+	var inside, most, entered atomic.Int32
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 200 {
+				unlock, err := Lock(dir)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				most.Store(max(most.Load(), inside.Add(1)))
+				entered.Add(1)
+				inside.Add(-1)
+				unlock()
+				Sweep(dir)
+			}
+		})
+	}
+	all.Wait()
+	if most.Load() != 1 || entered.Load() != 800 {
+		t.Errorf("%d at a time, %d in all", most.Load(), entered.Load())
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is not swept: %v", err)
+	}
+	// What has something in it stays, and so does one whose lock is held.
+	unlock, err := Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Sweep(dir)
+	unlock()
+	if lock, err := Make(filepath.Join(dir, "web"), struct{}{}); err != nil {
+		t.Fatal(err)
+	} else {
+		lock.Close()
+	}
+	Sweep(dir)
+	if _, err := os.Stat(filepath.Join(dir, "web", ConfigFile)); err != nil {
+		t.Error(err)
 	}
 }

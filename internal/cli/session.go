@@ -16,6 +16,7 @@ import (
 
 	"drawbridge/internal/apply"
 	"drawbridge/internal/broker"
+	"drawbridge/internal/child"
 	"drawbridge/internal/kernel"
 	"drawbridge/internal/machine"
 	"drawbridge/internal/model"
@@ -376,8 +377,11 @@ func (a *app) startAll(s *session) {
 	}
 }
 
-// end closes what begin opened.
+// end closes what begin opened, and sweeps what nothing is kept in any more.
 func (s *session) end() {
+	for _, dir := range s.childFolders() {
+		child.Sweep(dir)
+	}
 	s.store.Unlock()
 	s.close()
 }

@@ -2,7 +2,9 @@ package keeper
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,8 +66,9 @@ func (p post) write(note any) error {
 }
 
 func (p post) forget() {
-	_ = os.Remove(p.path(noteSuffix))
-	_ = os.Remove(p.path(".lock"))
+	for _, suffix := range []string{noteSuffix, ".lock", ".log"} {
+		_ = os.Remove(p.path(suffix))
+	}
 }
 
 // alive tells whether the process runs: it holds its lock until it dies.
@@ -117,6 +120,12 @@ func (p post) hold() error {
 	if err := syscall.Flock(int(l.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		l.Close()
 		return fmt.Errorf("%s has a keeper already: %w", p.uplink, err)
+	}
+	opened, err := l.Stat()
+	named, nerr := os.Stat(l.Name())
+	if err != nil || nerr != nil || !os.SameFile(opened, named) {
+		l.Close()
+		return fmt.Errorf("what was to be kept for %s is forgotten already: %w", p.uplink, errors.Join(err, nerr, fs.ErrNotExist))
 	}
 	held = append(held, l)
 	return nil
