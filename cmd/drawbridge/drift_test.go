@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -172,6 +175,68 @@ func TestDrift(t *testing.T) {
 	run(bin, "down", "--netns", name, "--yes")
 	if l := host.Look().Link("eth0"); l == nil || l.Master != "" {
 		t.Errorf("after down: %+v", l)
+	}
+}
+
+// TestDriftOfWhatIsNoLink: rules, machines, servers and settings ring as well as links do.
+func TestDriftOfWhatIsNoLink(t *testing.T) {
+	testnet.RequireTap(t)
+	testnet.RequireCommand(t, "nft", "nftables")
+	t.Parallel()
+	bin := filepath.Join(build(t), "drawbridge")
+	host, _ := site(t)
+	file := filepath.Join(t.TempDir(), "all.yaml")
+	const text = `heal: true
+networks:
+  private: {mode: nat, bridge: br1, subnet: 198.18.7.0/24, subnet6: none}
+machines:
+  web: {vmm: namespace, nics: {eth1: {network: private, tap: web0}}}
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(bin, "up", "--netns", host.Name(), "--yes", file).CombinedOutput(); err != nil {
+		t.Fatalf("up: %v\n%s", err, out)
+	}
+	t.Cleanup(func() { _ = exec.Command(bin, "down", "--netns", host.Name(), "--yes").Run() })
+	w := startWatch(t, bin, host.Name(), file)
+	kill := func(argument string) func() error {
+		return func() error {
+			pids := running(bin, argument, host.Cookie())
+			if len(pids) != 1 {
+				return fmt.Errorf("%s: processes %v", argument, pids)
+			}
+			return syscall.Kill(pids[0], syscall.SIGKILL)
+		}
+	}
+	inside := func(args ...string) func() error {
+		return exec.Command("ip", append([]string{"netns", "exec", host.Name()}, args...)...).Run
+	}
+	for _, c := range []struct {
+		what  string
+		theft func() error
+		mends string
+		by    string
+	}{
+		{"a machine is killed", kill("machine-shim"), "Start the machine web", ""},
+		{"servers are killed", kill("service-shim"), "Serve DHCP", ""},
+		{"the rules are flushed", inside("nft", "flush", "ruleset"), "private", "nft"},
+		{"forwarding is switched off", inside("sysctl", "-qw", "net.ipv4.conf.br1.forwarding=0"), "Forward IPv4 on br1", ""},
+	} {
+		began := time.Now()
+		if err := c.theft(); err != nil {
+			t.Fatalf("%s: %v", c.what, err)
+		}
+		e := w.next("drift")
+		if !strings.Contains(strings.Join(e.Steps, "\n"), c.mends) || c.by != "" && !slices.Contains(e.By, c.by) {
+			t.Errorf("%s: told as %+v", c.what, e)
+		}
+		m := w.next("mended")
+		t.Logf("%s: %q; noticed after %v, mended after %v", c.what, e.Words, e.Time.Sub(began).Round(time.Millisecond), m.Time.Sub(began).Round(time.Millisecond))
+	}
+	w.stop()
+	if out, err := exec.Command(bin, "plan", "--netns", host.Name(), "--detailed-exitcode", file).CombinedOutput(); err != nil {
+		t.Errorf("it is not whole: %v\n%s", err, out)
 	}
 }
 
