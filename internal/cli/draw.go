@@ -50,6 +50,8 @@ read. --from draws what somebody sent: a picture saved by --format json, or the 
 'drawbridge draw --print-collector' (a shell script) printed there, or just the outputs of
 'ip -d -j addr', 'ip -j route' and the like in one file, a folder or a tar archive.
 --diff A B and --since FILE draw what changed between two such files, or since one.
+--wanted FILE draws what differs from what the file of networks wants: what somebody has
+taken away since 'up' is a ghost where it was, with the mark of what is gone.
 
 --trace SRC DST draws the way of a packet along the wires, and that of its answer, and tells
 below the picture, hop by hop, the route, neighbour, forwarding entry, firewall rule or sysctl
@@ -67,6 +69,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
   drawbridge draw --all-namespaces --format ascii
   drawbridge draw --ssh admin@198.18.0.5 -o far.svg
   drawbridge draw --format json -o before.json; ...; drawbridge draw --since before.json
+  drawbridge draw --wanted drawbridge.yaml -o drift.svg
   ip -d -j addr | drawbridge draw --from -
   drawbridge draw --all-namespaces --focus web
   drawbridge draw --watch
@@ -98,7 +101,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 	cmd.Flags().StringVar(&o.trace, "trace", "", "draw the way of a packet from `SRC` to what follows: --trace SRC DST[:PORT/PROTOCOL]")
 	cmd.Flags().IntVar(&o.size, "size", 0, "of a traced packet in `BYTES`; without it a small one, then one of the first link's MTU")
 	o.source.addFlags(cmd)
-	for _, other := range []string{"diff", "since", "watch", "focus", "print-collector"} {
+	for _, other := range []string{"diff", "since", "wanted", "watch", "focus", "print-collector"} {
 		cmd.MarkFlagsMutuallyExclusive("trace", other)
 	}
 	return cmd

@@ -23,6 +23,7 @@ import (
 type pictureSource struct {
 	from, ssh    string
 	since        string
+	wanted       string // a file of networks
 	diff, second string
 	collector    bool
 	trace        bool // --trace is set: the argument is its other end
@@ -33,10 +34,14 @@ func (p *pictureSource) addFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.ssh, "ssh", "", "draw the machine `USER@HOST`, by one connection of ssh")
 	cmd.Flags().StringVar(&p.diff, "diff", "", "draw the changes from `A` to the file that follows: --diff A B")
 	cmd.Flags().StringVar(&p.since, "since", "", "draw what changed since `FILE` was saved")
+	cmd.Flags().StringVar(&p.wanted, "wanted", "", "draw what differs from what the file `FILE` of networks wants")
 	cmd.Flags().BoolVar(&p.collector, "print-collector", false, "print the shell script that collects for --from what --ssh collects")
 	cmd.MarkFlagsMutuallyExclusive("from", "ssh", "diff", "print-collector", "watch")
 	cmd.MarkFlagsMutuallyExclusive("since", "diff", "watch")
-	for _, far := range []string{"from", "diff"} {
+	for _, other := range []string{"since", "from", "ssh", "diff", "watch"} {
+		cmd.MarkFlagsMutuallyExclusive("wanted", other)
+	}
+	for _, far := range []string{"from", "diff", "wanted"} {
 		cmd.MarkFlagsMutuallyExclusive(far, "all-namespaces")
 	}
 }
@@ -60,6 +65,9 @@ func (p *pictureSource) arguments(cmd *cobra.Command, args []string) error {
 // observed is what is to be drawn, with its changes where two states are compared, and
 // the snapshot that it was made from.
 func (a *app) observed(ctx context.Context, o drawOptions) (draw.Frame, model.Snapshot, error) {
+	if o.source.wanted != "" {
+		return a.differing(ctx, o)
+	}
 	var before *model.Snapshot
 	if first := o.source.since + o.source.diff; first != "" {
 		s, err := a.load(first)
@@ -72,11 +80,48 @@ func (a *app) observed(ctx context.Context, o drawOptions) (draw.Frame, model.Sn
 	if err != nil {
 		return draw.Frame{}, now, err
 	}
+	return focused(comparing(before, now), now, o)
+}
+
+// comparing is a picture of what is, with the changes from what was before.
+func comparing(before *model.Snapshot, now model.Snapshot) draw.Frame {
 	frame := draw.Frame{Now: model.Wire(now)}
 	if before != nil {
 		was := model.Wire(*before)
 		frame.Before, frame.Now = &was, model.Compare(was, frame.Now)
 	}
+	return frame
+}
+
+// differing is what is to be drawn of a host that a file has a wish for: what is, with the
+// changes from what the file wants, as 'plan' would bring it about.
+func (a *app) differing(ctx context.Context, o drawOptions) (draw.Frame, model.Snapshot, error) {
+	want, err := a.readFile(o.source.wanted, "")
+	if err != nil {
+		return draw.Frame{}, model.Snapshot{}, err
+	}
+	s, err := a.open()
+	if err != nil {
+		return draw.Frame{}, model.Snapshot{}, err
+	}
+	defer s.close()
+	p, err := s.plan(ctx, want, looks{unasked: true})
+	if err != nil {
+		return draw.Frame{}, p.Before, err
+	}
+	wanted, err := p.After()
+	if err != nil {
+		return draw.Frame{}, p.Before, err
+	}
+	if len(p.Steps) == 0 {
+		fmt.Fprintln(a.err, "everything is as wanted")
+	}
+	return focused(comparing(&wanted, p.Before), p.Before, o)
+}
+
+// focused narrows a picture down to what was asked for.
+func focused(frame draw.Frame, now model.Snapshot, o drawOptions) (draw.Frame, model.Snapshot, error) {
+	var err error
 	if o.focus == "" {
 		return frame, now, nil
 	}

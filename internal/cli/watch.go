@@ -393,12 +393,11 @@ func (w *drifting) picture(p plan.Plan) error {
 	if err != nil {
 		return err
 	}
-	wanted, is := model.Wire(after), model.Wire(p.Before)
 	f, err := findFormat("terminal", "")
 	if err != nil {
 		return err
 	}
-	data, err := f.render(picture{snap: p.Before, frame: draw.Frame{Before: &wanted, Now: model.Compare(wanted, is)}, width: 80, colour: wantsColour(w.app.out)})
+	data, err := f.render(picture{snap: p.Before, frame: comparing(&after, p.Before), width: 80, colour: wantsColour(w.app.out)})
 	if err != nil {
 		return err
 	}
