@@ -31,6 +31,7 @@ type drawOptions struct {
 	focus    string
 	legend   bool
 	watch    bool
+	doctor   bool
 	trace    string
 	size     int
 	source   pictureSource
@@ -53,6 +54,9 @@ read. --from draws what somebody sent: a picture saved by --format json, or the 
 --wanted FILE draws what differs from what the file of networks wants: what somebody has
 taken away since 'up' is a ghost where it was, with the mark of what is gone.
 
+--doctor marks the interfaces that 'drawbridge doctor' finds something wrong with, each with the
+name of the check, and tells what it is.
+
 --trace SRC DST draws the way of a packet along the wires, and that of its answer, and tells
 below the picture, hop by hop, the route, neighbour, forwarding entry, firewall rule or sysctl
 that decides at each, with a cross where it dies. In a terminal it is told only. SRC and DST are an address, the name of a machine or a namespace,
@@ -73,6 +77,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
   ip -d -j addr | drawbridge draw --from -
   drawbridge draw --all-namespaces --focus web
   drawbridge draw --watch
+  drawbridge draw --doctor -o host.svg
   drawbridge draw --trace web 198.18.0.9:80/tcp
   drawbridge draw --all-namespaces --trace lan host -o way.svg
   drawbridge draw --legend -o host.svg
@@ -98,9 +103,13 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 	cmd.Flags().Float64Var(&o.scale, "scale", 1, "pixels of a png for each of the picture's")
 	cmd.Flags().BoolVar(&o.legend, "legend", false, "explain the signs below the picture")
 	cmd.Flags().BoolVar(&o.watch, "watch", false, "draw again in the terminal as the kernel changes; q quits")
+	cmd.Flags().BoolVar(&o.doctor, "doctor", false, "mark what 'drawbridge doctor' finds wrong")
 	cmd.Flags().StringVar(&o.trace, "trace", "", "draw the way of a packet from `SRC` to what follows: --trace SRC DST[:PORT/PROTOCOL]")
 	cmd.Flags().IntVar(&o.size, "size", 0, "of a traced packet in `BYTES`; without it a small one, then one of the first link's MTU")
 	o.source.addFlags(cmd)
+	for _, other := range []string{"all-namespaces", "diff", "since", "wanted", "watch", "trace", "print-collector"} {
+		cmd.MarkFlagsMutuallyExclusive("doctor", other)
+	}
 	for _, other := range []string{"diff", "since", "wanted", "watch", "focus", "print-collector"} {
 		cmd.MarkFlagsMutuallyExclusive("trace", other)
 	}

@@ -65,8 +65,11 @@ func (p *pictureSource) arguments(cmd *cobra.Command, args []string) error {
 // observed is what is to be drawn, with its changes where two states are compared, and
 // the snapshot that it was made from.
 func (a *app) observed(ctx context.Context, o drawOptions) (draw.Frame, model.Snapshot, error) {
-	if o.source.wanted != "" {
+	switch {
+	case o.source.wanted != "":
 		return a.differing(ctx, o)
+	case o.doctor:
+		return a.examined(ctx, o)
 	}
 	var before *model.Snapshot
 	if first := o.source.since + o.source.diff; first != "" {

@@ -21,6 +21,7 @@ everything is rolled back. It tells the commands that take the mend back. ` + "`
 
 Exit codes: 0 nothing is wrong; 6 something is (notes do not count). ` + "`--json`" + ` gives ` + "`version`" + `, ` + "`wrong`" + ` (how many), ` + "`findings`" + ` (each
 with ` + "`n`, `check`, `object`, `severity`, `sure`, `what`, `shows`, `seen`, `mend` (`says`, `commands`) and `fixable`" + `), ` + "`checked`" + ` and ` + "`unchecked`" + `.
+` + "`drawbridge draw --doctor`" + ` marks in the picture what something is wrong with.
 
 This page is made from the checks themselves (` + "`go test ./internal/doctor -update`" + `).
 

@@ -74,6 +74,9 @@ func describeInterface(w *model.Index, i model.Interface) string {
 	if i.Managers != "" {
 		text += "; managed by " + i.Managers
 	}
+	if len(i.Findings) > 0 {
+		text += "; " + strings.Join(i.Findings, ", ")
+	}
 	return text + inWords(i.Change)
 }
 

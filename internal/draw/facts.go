@@ -44,6 +44,7 @@ func Facts(w *model.Index, i model.Interface) []Fact {
 	add("owner", i.Owner)
 	add("port security", i.Security)
 	add("managed by", i.Managers)
+	add("found", strings.Join(i.Findings, ", "))
 	add("VLANs", vlanText(i.VLANs))
 	add("change", string(i.Change))
 	return out

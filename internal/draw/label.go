@@ -222,6 +222,9 @@ func addressNote(a model.WiredAddress) string {
 // detailLines are the small print above a name plate.
 func (g *graph) detailLines(itf model.Interface) []string {
 	var lines, words []string
+	for _, f := range itf.Findings {
+		lines = append(lines, Clean(f))
+	}
 	if g.o.Detail == Full && itf.MAC != "" {
 		lines = append(lines, string(itf.MAC))
 	}
@@ -253,6 +256,14 @@ func (g *graph) detailLines(itf model.Interface) []string {
 		lines = append(lines, strings.Join(words, " · "))
 	}
 	return lines
+}
+
+// detailStyle is that of the nth of them: what is wrong comes first.
+func detailStyle(itf model.Interface, n int) Style {
+	if n < len(itf.Findings) {
+		return DiesText
+	}
+	return SmallText
 }
 
 // vlanText tells the VLANs of a port as a switch's label does: "VLAN 10 untagged, 20-22

@@ -30,3 +30,21 @@ func TestManagersAreDrawn(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong with a link is above its name plate, before everything else, and told in words.
+func TestFindingsAreDrawn(t *testing.T) {
+	link := model.Link{Name: "br0", Index: 2, Kind: model.Bridged, Up: true, MAC: "02:11:22:33:44:55"}
+	w := model.Wire(model.Snapshot{Host: "host", Namespaces: []model.Namespace{{Links: []model.Link{link}}}})
+	w.Interfaces[0].Findings = []string{"broken: bridge-stp", "risk: bridge-mac"}
+	f := draw.Frame{Title: "found", Now: w}
+	for name, out := range map[string]string{
+		"words": draw.Describe(w), "svg": string(svg.Render(draw.Draw(draw.Options{}, f), svg.Options{})), "terminal": term.Render(term.Options{}, f)[0],
+		"one without room": term.Render(term.Options{Width: 40}, f)[0],
+	} {
+		for _, found := range w.Interfaces[0].Findings {
+			if !strings.Contains(out, found) {
+				t.Errorf("%s lack %q:\n%s", name, found, out)
+			}
+		}
+	}
+}

@@ -94,7 +94,7 @@ const (
 	CalloutText Style = "callout"
 	HopText     Style = "hop-number"
 	HopMayText  Style = "hop-number-may"
-	DiesText    Style = "dies" // what kills a packet
+	DiesText    Style = "dies" // what kills a packet, or is wrong with an interface
 	MayText     Style = "may"
 )
 

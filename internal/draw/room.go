@@ -31,8 +31,8 @@ func (g *graph) addRoom(v *view) {
 		}
 		details := g.detailLines(itf)
 		i.details = max(i.details, len(details))
-		for _, d := range details {
-			rm.details = max(rm.details, g.m.Text+g.m.Measure(SmallText, d))
+		for n, d := range details {
+			rm.details = max(rm.details, g.m.Text+g.m.Measure(detailStyle(itf, n), d))
 		}
 		wires := g.wireLines(v, itf, legend)
 		i.below = max(i.below, len(wires))

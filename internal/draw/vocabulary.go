@@ -40,6 +40,7 @@ var Vocabulary = []Sign{
 	{Looks: `"holder unknown"`, Means: "the other end is at a process that may not be looked at", Said: "holder unknown"},
 	{Looks: `"VLAN 10 untagged, 20-22 tagged"`, Means: "what a port of a VLAN-aware bridge lets through"},
 	{Looks: `"by NetworkManager" above a name plate`, Means: "the program beside drawbridge that sees to the interface; in parentheses: it was told to leave it alone"},
+	{Looks: `"broken: bridge-stp", "risk: ..." above a name plate, red`, Means: "what 'drawbridge doctor' finds wrong with it, by the name of the check"},
 	{Looks: `"standby"`, Means: "a member of a bond that another one sends for", Said: "standby"},
 	{Looks: `a struck address, "misplaced"`, Means: "an address on a port, where its routes and answers go astray", Word: "misplaced address", Said: "misplaced", sample: struck},
 	{Looks: "a dashed plate, in a terminal (eth1)", Means: "declared only, or gone", Word: "declared, or gone", Said: "declared", sample: plateOf(true)},

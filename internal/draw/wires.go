@@ -108,8 +108,8 @@ func (g *graph) interfaceGroup(v *view, i *iface, itf model.Interface, legend bo
 		y += m.Line
 	}
 	y = r.details[i.plateRow-1] + m.Small*m.Middle
-	for _, d := range g.detailLines(itf) {
-		grp.Parts = append(grp.Parts, g.label(i.x+m.Text, y, SmallText, d))
+	for n, d := range g.detailLines(itf) {
+		grp.Parts = append(grp.Parts, g.label(i.x+m.Text, y, detailStyle(itf, n), d))
 		y += m.Small
 	}
 	y = r.exit

@@ -86,6 +86,8 @@ type Interface struct {
 	// Managers tells which programs beside drawbridge see to it, "" for none; those in
 	// parentheses were told to leave it alone.
 	Managers string `json:"managers,omitempty"`
+	// Findings are what a doctor has found wrong with it: "broken: bridge-stp".
+	Findings []string `json:"findings,omitempty"`
 	// Detail is what its kind adds: "vlan 7", "macvlan bridge", "vni 42 to 198.18.0.9".
 	Detail string `json:"detail,omitempty"`
 	// VLANs of a port of a VLAN-aware bridge.

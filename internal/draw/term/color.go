@@ -44,6 +44,8 @@ func textSGR(l draw.Label) string {
 		sgr = "1;" + toneSGR(l.Tone)
 	case draw.SubText, draw.SystemText, draw.NoteText, draw.SmallText, draw.CalloutText:
 		sgr = "2"
+	case draw.DiesText:
+		sgr = "31"
 	}
 	if l.Change != "" {
 		sgr = changeSGR(l.Change)
