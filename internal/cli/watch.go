@@ -125,8 +125,8 @@ func (a *app) watchDrift(ctx context.Context, o watchOptions) error {
 		return err
 	}
 	ends, err := child.Watch(ctx, s.childFolders()...)
-	if err != nil {
-		return err
+	if err != nil { // its user has too many of them
+		fmt.Fprintf(a.err, "note: %v: machines and servers are looked at every %s\n", err, lookEvery)
 	}
 	w := &drifting{app: a, options: o, want: want, session: s, by: by, patience: map[string]*patience{}}
 	w.tell(driftEvent{Event: "watching"})

@@ -188,27 +188,19 @@ func (b *builder) moveTraffic(from, to string, routes []model.Route) {
 
 // releaseUplink is the way back: as lossless, in the opposite order.
 func (b *builder) releaseUplink(u OwnedUplink) {
-	ns := b.here()
-	l := ns.Link(u.Name)
-	if l == nil || l.Master != u.Bridge {
+	l := b.here().Link(u.Name)
+	if l == nil || l.Master != u.Bridge && l.Master != "" {
 		b.note("%s is no longer in %s: somebody has taken it out, and it is left as it is", u.Name, u.Bridge)
 		b.leaveGroups(u)
 		b.dropRules(u)
 		b.own.dropUplink(u.Name)
 		return
 	}
-	moving, routes := movable(ns.AddressesOf(u.Bridge)), b.movableRoutes(u.Bridge)
-	switch {
-	case u.Host != "move":
-		moving, routes = nil, nil
-	case b.own.ownsLink(u.Bridge):
-		b.noteAdded(u, moving)
-	default: // a stranger's bridge keeps what was its own
-		moving = addresses(moving, func(a model.Address) bool { return containsPrefix(u.Addresses, a) })
-		routes = slices.DeleteFunc(routes, func(r model.Route) bool {
-			return !slices.ContainsFunc(model.Moved(u.Routes, u.Name, u.Bridge), func(o model.Route) bool { return model.SameRoute(o, r) })
-		})
+	if l.Master == "" {
+		b.takeHome(u)
+		return
 	}
+	moving, routes := b.atHome(u)
 	restore := func() {}
 	if len(moving) > 0 {
 		b.admitIPv6(u.Name, moving)
@@ -240,6 +232,57 @@ func (b *builder) releaseUplink(u OwnedUplink) {
 		b.bringBack(u)
 	} else if l.Carrier {
 		b.solicit(u.Name)
+	}
+	b.own.dropUplink(u.Name)
+}
+
+// atHome is what a bridge has of its uplink's.
+func (b *builder) atHome(u OwnedUplink) (moving []model.Address, routes []model.Route) {
+	moving, routes = movable(b.here().AddressesOf(u.Bridge)), b.movableRoutes(u.Bridge)
+	switch {
+	case u.Host != "move":
+		return nil, nil
+	case b.own.ownsLink(u.Bridge):
+		b.noteAdded(u, moving)
+	default: // a stranger's bridge keeps what was its own
+		moving = addresses(moving, func(a model.Address) bool { return containsPrefix(u.Addresses, a) })
+		routes = slices.DeleteFunc(routes, func(r model.Route) bool {
+			return !slices.ContainsFunc(model.Moved(u.Routes, u.Name, u.Bridge), func(o model.Route) bool { return model.SameRoute(o, r) })
+		})
+	}
+	return moving, routes
+}
+
+// takeHome is the way back of an uplink that somebody has taken out of its bridge already.
+// Whoever it was may have given it addresses: it gets back what it had of a family that it
+// has none of, or the host would be off the LAN with the bridge.
+func (b *builder) takeHome(u OwnedUplink) {
+	b.note("%s is no longer in %s: somebody has taken it out", u.Name, u.Bridge)
+	lacks := func(dst netip.Prefix) bool {
+		return !slices.ContainsFunc(movable(b.here().AddressesOf(u.Name)), func(a model.Address) bool { return a.Prefix.Addr().Is4() == dst.Addr().Is4() })
+	}
+	moving, routes := b.atHome(u)
+	moving = addresses(moving, func(a model.Address) bool { return lacks(a.Prefix) })
+	routes = slices.DeleteFunc(routes, func(r model.Route) bool { return !lacks(r.Destination) })
+	u.Addresses = addresses(u.Addresses, func(a model.Address) bool { return lacks(a.Prefix) })
+	u.Routes = slices.DeleteFunc(slices.Clone(u.Routes), func(r model.Route) bool { return !lacks(r.Destination) })
+	if len(moving)+len(u.Addresses) > 0 && !b.here().Link(u.Name).Up {
+		b.step(fmt.Sprintf("Bring %s up", u.Name), "An interface that is down neither sends nor receives.", model.SetUp{Link: u.Name, Up: true})
+	}
+	if len(moving) > 0 {
+		b.admitIPv6(u.Name, moving)
+		b.step(fmt.Sprintf("Give %s its addresses back", u.Name), "Somebody has taken it out of the bridge, and they were left there.",
+			model.AddAddresses{Link: u.Name, Addresses: inTransit(moving)})
+		b.moveTraffic(u.Bridge, u.Name, routes)
+		b.step(fmt.Sprintf("Take the addresses off %s", u.Bridge), fmt.Sprintf("They are %s's again.", u.Name),
+			model.DeleteAddresses{Link: u.Bridge, Addresses: moving})
+		b.step(fmt.Sprintf("Settle the addresses of %s", u.Name), "For the move they were set without duplicate address detection and without routes of their own; from now on they are ordinary addresses.",
+			model.SettleAddresses{Link: u.Name, Addresses: moving})
+	}
+	b.leaveGroups(u)
+	b.dropRules(u)
+	if u.Host != "move" {
+		b.bringBack(u)
 	}
 	b.own.dropUplink(u.Name)
 }

@@ -127,6 +127,53 @@ func TestTakenBackWithAllItHad(t *testing.T) {
 	}
 }
 
+// 'down' after the uplink was taken out of the bridge: the host is reached as before, whoever
+// took it, and an address that he gave it is not exchanged.
+func TestDownAfterATheft(t *testing.T) {
+	before := host()
+	other := model.Address{Link: "eth0", Prefix: netip.MustParsePrefix("198.18.4.6/24"), Origin: model.Static, Scope: "global"}
+	for _, mode := range []string{"move", "none"} {
+		file := bridgedFile()
+		file.Networks[0].Host.Mode = mode
+		up, after := mustDiff(t, before, file, Owned{})
+		for _, c := range []struct {
+			name  string
+			theft []model.Operation
+			want  string
+		}{
+			{"nothing else", nil, "198.18.0.5/24, 2001:db8::5/64"},
+			{"and down", []model.Operation{model.SetUp{Link: "eth0"}}, "198.18.0.5/24, 2001:db8::5/64"},
+			{"an address of his own", []model.Operation{model.AddAddresses{Link: "eth0", Addresses: []model.Address{other}}}, "198.18.4.6/24, 2001:db8::5/64"},
+			{"all that it had", []model.Operation{model.AddAddresses{Link: "eth0", Addresses: movable(before.Here().AddressesOf("eth0"))}}, "198.18.0.5/24, 2001:db8::5/64"},
+		} {
+			t.Run(mode+" "+c.name, func(t *testing.T) {
+				now := after.Clone()
+				for _, op := range append([]model.Operation{model.SetMaster{Link: "eth0"}}, c.theft...) {
+					if err := now.Advance(op); err != nil {
+						t.Fatal(err)
+					}
+				}
+				now.Settle()
+				down, home := mustDiff(t, now, spec.Desired{}, up.Owned)
+				if got := model.SplitAddresses(home.Here().AddressesOf("eth0")); got != c.want {
+					t.Errorf("eth0 has %s, want %s:\n%s", got, c.want, told(down))
+				}
+				if notes := strings.Join(down.Notes, "\n"); !strings.Contains(notes, "somebody has taken it out") {
+					t.Errorf("notes: %s", notes)
+				}
+				if home.Here().Link("br0") != nil {
+					t.Error("br0 is there")
+				}
+				if c.name == "nothing else" {
+					if r := home.Here().DefaultRoute(); r == nil || r.Link() != "eth0" {
+						t.Errorf("the default route is %+v", r)
+					}
+				}
+			})
+		}
+	}
+}
+
 // An isolated network's bridge is closed before it has a port, its ports are quiet before
 // they are up; what is altered is mended, another mode opens it, and down leaves nothing.
 func TestIsolated(t *testing.T) {
