@@ -28,9 +28,8 @@ type callers struct {
 func (c *callers) note(messages []netlink.Message) {
 	seen := map[uint32]bool{0: true}
 	for _, m := range messages {
-		// Neighbours are learned all the time, and are nobody's doing.
 		socket := m.Header.PID
-		if seen[socket] || m.Header.Type == unix.RTM_NEWNEIGH || m.Header.Type == unix.RTM_DELNEIGH {
+		if seen[socket] || !isSomebodysDoing(m) {
 			continue
 		}
 		seen[socket] = true

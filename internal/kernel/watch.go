@@ -3,6 +3,7 @@ package kernel
 import (
 	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -37,8 +38,8 @@ func (k *Kernel) Watch(ctx context.Context) (<-chan struct{}, error) {
 	return b.out, nil
 }
 
-// WatchBy is [Kernel.Watch] for more: rules of nftables, and the proxies for addresses. It
-// also tells who rang since it was last asked: the names of the processes that asked the
+// WatchBy is [Kernel.Watch] for what somebody does: also for rules of nftables and proxies for
+// addresses, and not for what is learned of neighbours. It also tells who rang since it was last asked: the names of the processes that asked the
 // kernel for the changes, as far as it says so. A message names the socket that asked
 // (nlmsg_pid), which has the number of its process where that has no other one
 // (netlink_autobind); 0 where nobody asked.
@@ -113,10 +114,24 @@ func (b *bell) hear(c *netlink.Conn, callers *callers) {
 			}
 			if callers != nil {
 				callers.note(messages)
+				if err == nil && !slices.ContainsFunc(messages, isSomebodysDoing) {
+					continue
+				}
 			}
 			knock(b.raw)
 		}
 	}()
+}
+
+// isSomebodysDoing leaves out what is learned: on a large LAN neighbours come, are confirmed
+// and go all the time, and so do the entries of a bridge.
+func isSomebodysDoing(m netlink.Message) bool {
+	if m.Header.Type != unix.RTM_NEWNEIGH && m.Header.Type != unix.RTM_DELNEIGH {
+		return true
+	}
+	n, err := parseNeighbour(m.Data)
+	// Of a bridge's, NUD_NOARP is "static" (fdb_to_nud); a stack has it of every multicast group.
+	return err != nil || n.state&unix.NUD_PERMANENT != 0 || n.family == unix.AF_BRIDGE && n.state&unix.NUD_NOARP != 0
 }
 
 // watchProxies rings when the proxies for addresses have changed, which the kernel announces

@@ -42,6 +42,9 @@ func TestWhatRings(t *testing.T) {
 	run("ip link add br0 type bridge")
 	run("ip link set br0 up")
 	run("ip addr add 198.18.0.5/24 dev br0")
+	run("ip link add port0 type veth peer name far0")
+	run("ip link set port0 up master br0")
+	run("ip link set far0 up")
 	run("nft add table inet mine; add chain inet mine c { type filter hook forward priority 0; }")
 	ctx, cancel := context.WithCancel(t.Context())
 	bell, by, err := n.WatchBy(ctx)
@@ -56,6 +59,7 @@ func TestWhatRings(t *testing.T) {
 		"ip route add 198.18.9.0/24 via 198.18.0.1",
 		"ip rule add priority 77 lookup main",
 		"ip neigh add 198.18.0.9 lladdr 02:00:00:00:00:01 dev br0",
+		"bridge fdb add 02:00:00:00:00:02 dev port0 master static",
 		"ip neigh add proxy 198.18.0.44 dev br0",
 		"ip neigh del proxy 198.18.0.44 dev br0",
 		"sysctl -qw net.ipv4.ip_forward=1",
@@ -74,6 +78,14 @@ func TestWhatRings(t *testing.T) {
 			t.Errorf("%s does not ring", act)
 		}
 		quiet(bell)
+	}
+	// What is learned is nobody's doing, and there is much of it on a large LAN.
+	run("ip neigh add 198.18.0.10 lladdr 02:00:00:00:00:03 nud stale dev br0")
+	run("bridge fdb add 02:00:00:00:00:04 dev port0 master dynamic")
+	select {
+	case <-bell:
+		t.Errorf("what is learned rings, by %v", by())
+	case <-time.After(300 * time.Millisecond):
 	}
 	cancel()
 	for range bell { // until it is closed
