@@ -86,7 +86,7 @@ func TestNoFightWithAManager(t *testing.T) {
 	if err := thief.Start(); err != nil {
 		t.Fatal(err)
 	}
-	mends := 0
+	mends, failed := 0, 0
 	for left := false; !left; {
 		switch e := w.any(); e.Event {
 		case "mended":
@@ -96,13 +96,13 @@ func TestNoFightWithAManager(t *testing.T) {
 			if len(e.By) == 0 {
 				t.Error("nobody is told of at the end")
 			}
-		case "drift", "as-wanted":
-		default: // caught half-way: what was seen is not what is there any more
+		case "failed": // caught half-way: what was seen is not what is there any more
+			failed++
 			t.Logf("%+v", e)
 		}
 	}
-	if mends < 3 || mends > 6 {
-		t.Errorf("%d mends before it is left alone", mends)
+	if mends == 0 || mends+failed < 6 {
+		t.Errorf("%d mends, and %d that failed, before it is left alone", mends, failed)
 	}
 	s.do("kill -KILL -$(cat /tmp/thief)")
 	_ = thief.Wait() // it was killed
