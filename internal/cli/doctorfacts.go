@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"drawbridge/internal/doctor"
 	"drawbridge/internal/keeper"
 	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
 	"drawbridge/internal/preflight"
 )
 
@@ -175,6 +177,7 @@ func (g *gathering) ofOurs(s *session, snap model.Snapshot) {
 			g.facts.Clients[addr.Link] = append(g.facts.Clients[addr.Link], c.String())
 		}
 	}
+	g.facts.Ways = waysOut(s, snap, owned)
 	if s.named {
 		g.unknown(doctor.FactPersisted, errors.New("a namespace is made anew by whoever made it"))
 		return
@@ -209,4 +212,56 @@ func (g *gathering) listen(ctx context.Context, s *session, snap model.Snapshot,
 		})
 	}
 	wg.Wait()
+}
+
+// The far end of the ways that are asked for: of prefixes that are nobody's network (RFC 5737,
+// RFC 5180), so that nothing but a default route leads there.
+var (
+	farAway4 = netip.MustParseAddr("192.0.2.1")
+	farAway6 = netip.MustParseAddr("2001:2::1")
+)
+
+// waysOut asks the kernel where it sends what machines send into the world. What it cannot
+// tell, for it has no way or no machine has an address, is left out.
+func waysOut(s *session, snap model.Snapshot, owned plan.Owned) (out []doctor.Way) {
+	ask := func(w doctor.Way) {
+		far := farAway4
+		if w.From.Is6() {
+			far = farAway6
+		}
+		a, err := s.kernel.LookupRoute(model.RouteQuery{Destination: far, Source: w.From, IIF: w.Link})
+		if err == nil && a.Type == "unicast" && a.Link != "" {
+			w.Out = a.Link
+			out = append(out, w)
+		}
+	}
+	for _, r := range owned.Routed {
+		if service := snap.Service(r.Network); service == nil || service.Relay == nil {
+			continue
+		}
+		for _, six := range []bool{false, true} {
+			w := doctor.Way{Network: r.Network, Link: r.Bridge, Uplink: r.Uplink}
+			for _, o := range snap.Here().Routes {
+				switch a := o.Destination.Addr(); {
+				case a.Is6() != six || o.Table == model.TableLocal:
+				case o.Link() == r.Bridge && o.Destination.IsSingleIP():
+					w.From = a
+				case o.Link() == r.Uplink && o.Gateway().IsValid() && (!w.Gateway.IsValid() || o.Destination.Bits() == 0):
+					w.Gateway = o.Gateway()
+				}
+			}
+			if w.From.IsValid() {
+				ask(w)
+			}
+		}
+	}
+	for _, f := range owned.Forwarding {
+		if !f.Out {
+			continue
+		}
+		for _, p := range f.Masquerade {
+			ask(doctor.Way{Network: f.Network, Link: f.Link, From: p.Masked().Addr().Next().Next()})
+		}
+	}
+	return out
 }

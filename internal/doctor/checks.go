@@ -9,7 +9,7 @@ func Checks() []Check {
 		// The bridges.
 		bridgeDown, bridgeLoop, uplinkDown, portBlocked, spanningTree, bridgeFilter, mtu, bridgeFull, multicastQuerier,
 		// The machines.
-		rulesLost, forwardingOff, forwardBlocked, machineDead, serviceDead, serviceTrouble, tapUnheld, tapShared, tapShape, tapOffload, macDuplicate, dhcpServers,
+		rulesLost, forwardingOff, forwardBlocked, wayElsewhere, subnetTaken, machineDead, serviceDead, serviceTrouble, tapUnheld, tapShared, tapShape, tapOffload, macDuplicate, dhcpServers,
 		// What is beyond the host.
 		wifi, switchSTP, hypervisor, macvtapHost,
 		// Others on this machine, and its limits.

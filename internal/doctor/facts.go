@@ -28,6 +28,7 @@ const (
 	FactHeard      Fact = "what is on the wire (--listen 5s)"
 	FactSwitch     Fact = "what the switch says (--listen 35s)"
 	FactPersisted  Fact = "what is kept for the next boot"
+	FactWays       Fact = "where the kernel sends what comes from machines"
 )
 
 // Facts are what checks need beside the snapshot. A fact that could not be had is named in
@@ -56,6 +57,8 @@ type Facts struct {
 	// Heard is what --listen heard on the bridges, Switch what the switch said on uplinks.
 	Heard  []Heard
 	Switch []preflight.Heard
+	// Ways are those that machines' packets take, a network and family each.
+	Ways []Way
 	// Persisted tells where the network is written for the next boot, "" for nowhere.
 	Persisted string
 }
@@ -107,7 +110,7 @@ func ParseCounters(text string) map[string]uint64 {
 // FromAfar is what is not known of a host that only a snapshot tells of.
 func FromAfar() map[Fact]string {
 	out := map[Fact]string{}
-	for _, f := range []Fact{FactFirewall, FactProcesses, FactManagers, FactOwned, FactOffloads, FactNeighbours, FactConntrack, FactCounters, FactQueriers, FactHeard, FactSwitch, FactPersisted} {
+	for _, f := range []Fact{FactFirewall, FactProcesses, FactManagers, FactOwned, FactOffloads, FactNeighbours, FactConntrack, FactCounters, FactQueriers, FactHeard, FactSwitch, FactPersisted, FactWays} {
 		out[f] = "a snapshot from afar does not tell"
 	}
 	return out

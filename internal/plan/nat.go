@@ -43,12 +43,15 @@ func (b *builder) natNetwork(n spec.Network) *natted {
 	case n.NAT.NoIPv6:
 	case b.noIPv6() != "":
 		if n.NAT.Subnet6.IsValid() {
-			b.refuse("network "+n.Name, "has a subnet6, and "+b.noIPv6(), "write subnet6: none, or switch IPv6 on: sysctl -w net.ipv6.conf.all.disable_ipv6=0")
+			b.refuse("network "+n.Name, "has a subnet6, and "+b.noIPv6(), "write subnet6: none, or switch IPv6 on: sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0")
 		} else {
 			b.note("network %s has no IPv6: %s", n.Name, b.noIPv6())
 		}
 	default:
 		nn.six = b.natSubnet(n, n.NAT.Subnet6, choose6)
+		if nn.six.IsValid() && nn.six.Bits() != 64 && nn.serves() {
+			b.note("network %s: machines make no addresses of %s by themselves, for it is no /64 (RFC 4862): only those have one of it that the file gives one", n.Name, nn.six)
+		}
 	}
 	for _, p := range nn.hosts() {
 		nn.taken[p.Addr()] = true
@@ -64,6 +67,8 @@ func (b *builder) noIPv6() string {
 		return "this kernel has no IPv6"
 	case all == "1":
 		return "IPv6 is switched off on this host (net.ipv6.conf.all.disable_ipv6)"
+	case b.here().Settings["ipv6/conf/default/disable_ipv6"] == "1":
+		return "IPv6 is switched off for links that are made (net.ipv6.conf.default.disable_ipv6)"
 	default:
 		return ""
 	}
@@ -84,9 +89,14 @@ func (b *builder) natSubnet(n spec.Network, given netip.Prefix, choose func(seed
 	four := choose(seed, 0).Addr().Is4()
 	for _, known := range b.own.Networks {
 		for _, p := range known.Subnets {
-			if _, grave := b.usedBy(p, n.Bridge); known.Name == n.Name && p.Addr().Is4() == four && !grave {
+			if known.Name != n.Name || p.Addr().Is4() != four {
+				continue
+			}
+			other, grave := b.usedBy(p, n.Bridge)
+			if !grave {
 				return p
 			}
+			b.note("network %s leaves %s for another subnet: %s. Machines that run have an address of it once they ask anew: when half of their lease is over, or when their cable is pulled (drawbridge machine unplug, plug)", n.Name, p, other)
 		}
 	}
 	for try := range 1 << 14 {

@@ -77,6 +77,8 @@ func (b *builder) findVia(n spec.Network) string {
 		b.refuse(name, "no such interface for the uplink of network "+n.Name, "the interfaces here: "+b.linkNames())
 	case l.Kind == model.Loopback || name == n.Bridge:
 		b.refuse(name, "cannot be the uplink of network "+n.Name, "name the interface that the host reaches the LAN by")
+	case n.OnLAN() && isTunnel(l.Kind):
+		b.refuse(name, fmt.Sprintf("is a %s: at its end is no LAN whose hosts machines could be", l.Kind), "name the interface to the LAN (uplink: eth0), or use mode: nat")
 	case l.Master != "" && b.own.uplinkOf(n.Bridge) == nil:
 		b.refuse(name, "is a port of "+l.Master+", and the host routes by that", fmt.Sprintf("uplink: %s", l.Master))
 	case len(b.lanOf(wantedBridge{name: n.Bridge, via: name}).addresses) == 0:
@@ -152,13 +154,16 @@ func (b *builder) routeSettings(wb wantedBridge, six bool) {
 // routeNetwork makes the host route between a network and the LAN.
 func (b *builder) routeNetwork(w *wanted, wb wantedBridge) {
 	b.routeSettings(wb, true)
+	known := slices.ContainsFunc(b.own.Routed, func(r OwnedRouted) bool { return r.Bridge == wb.name })
 	if !wb.onLAN {
 		b.note("network %s is reached from the LAN where that knows a route to it: by %s", wb.network, model.SplitAddresses(b.lanOf(wb).addresses))
 	} else {
 		b.proxy(wb, w.given(wb), "static")
-		b.proxy(wb, b.seen(wb, w), model.ProtocolLearned)
+		if !known { // else its relay learns them, and knows of those that somebody else has
+			b.proxy(wb, b.seen(wb, w), model.ProtocolLearned)
+		}
 	}
-	if !slices.ContainsFunc(b.own.Routed, func(r OwnedRouted) bool { return r.Bridge == wb.name }) {
+	if !known {
 		b.own.Routed = append(b.own.Routed, OwnedRouted{wb.network, wb.name, wb.via})
 	}
 }
@@ -175,7 +180,7 @@ func (b *builder) proxy(wb wantedBridge, as []netip.Addr, protocol string) {
 		if r := model.ProxyRoute(wb.name, a, protocol); !slices.ContainsFunc(b.here().Routes, func(o model.Route) bool { return model.SameRouteKey(o, r) }) {
 			routes = append(routes, r)
 		}
-		if !slices.ContainsFunc(b.here().Proxies(wb.via), func(nb model.Neighbour) bool { return nb.Address == a }) {
+		if !slices.ContainsFunc(b.here().Proxies(wb.via), func(nb model.Neighbour) bool { return nb.Address == a }) && !b.leftToRelay(wb, a) {
 			answer = append(answer, a)
 		}
 	}
@@ -187,6 +192,13 @@ func (b *builder) proxy(wb wantedBridge, as []netip.Addr, protocol string) {
 			fmt.Sprintf("Whoever on the LAN asks for one of these, which the file %s, gets the MAC address of %s, and the host takes on what comes. Only for these: proxy_arp would answer for every prefix that the host routes.", how, wb.via),
 			model.AddProxies{Link: wb.via, Addresses: answer, Protocol: mark})
 	}
+}
+
+// leftToRelay tells whether a relay sees to what the uplink answers for: it has it answer again
+// when the link has forgotten, but for what somebody else on the LAN has by now.
+func (b *builder) leftToRelay(wb wantedBridge, a netip.Addr) bool {
+	s := b.now.Service(wb.network)
+	return s != nil && s.Relay != nil && s.Relay.Uplink == wb.via && s.State == model.ServiceRunning && slices.Contains(b.own.Proxies, OwnedProxy{wb.via, a})
 }
 
 func addressList(as []netip.Addr) string {

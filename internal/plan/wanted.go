@@ -276,7 +276,7 @@ func (b *builder) findUplink(n spec.Network) string {
 	switch {
 	case l == nil:
 		b.refuse(name, "no such interface for the uplink of network "+n.Name, "the interfaces here: "+b.linkNames())
-	case l.Kind == model.Loopback, l.Kind == model.Bridged, l.Kind == model.TunKind, l.Kind == model.IPIP, l.Kind == model.Wireguard:
+	case l.Kind == model.Loopback, l.Kind == model.Bridged, isTunnel(l.Kind):
 		b.refuse(name, fmt.Sprintf("is a %s, and cannot be the uplink of a bridge", l.Kind), "name an Ethernet interface")
 	case l.Kind == model.Wireless:
 		b.refuse(name, "is wireless: the access point drops frames from any MAC address but its own client's", "use mode: routed, or auto, instead of bridged")
@@ -314,6 +314,17 @@ func (b *builder) autoUplink(bridge string) string {
 	if r == nil {
 		return ""
 	}
+	if l := b.here().Link(r.Link()); l != nil && isTunnel(l.Kind) {
+		// A VPN has taken it: the LAN is where it was before.
+		for _, kept := range b.own.Routed {
+			if kept.Bridge == bridge {
+				return kept.Uplink
+			}
+		}
+		if o := b.onEthernet(); o != nil {
+			r = o
+		}
+	}
 	l := b.here().Link(r.Link())
 	if l == nil || l.Kind != model.Bridged {
 		return r.Link()
@@ -324,6 +335,21 @@ func (b *builder) autoUplink(bridge string) string {
 		}
 	}
 	return ""
+}
+
+// isTunnel tells whether a link has no Ethernet at its wire end.
+func isTunnel(k model.Kind) bool {
+	return k == model.TunKind || k == model.Wireguard || k == model.IPIP
+}
+
+// onEthernet is the default route that would be taken without the tunnels.
+func (b *builder) onEthernet() *model.Route {
+	ns := b.here().Clone()
+	ns.Routes = slices.DeleteFunc(ns.Routes, func(r model.Route) bool {
+		l := ns.Link(r.Link())
+		return l == nil || isTunnel(l.Kind)
+	})
+	return ns.DefaultRoute()
 }
 
 func (b *builder) linkNames() string {
