@@ -30,7 +30,8 @@ func (k *Kernel) eachRule(ctx context.Context, fn func(r model.Rule, body []byte
 			}
 			return err
 		})
-		if err != nil && !isErrno(err, unix.EOPNOTSUPP) { // CONFIG_IP_MULTIPLE_TABLES is off
+		// CONFIG_IP_MULTIPLE_TABLES is off, or there is no such family (ipv6.disable=1).
+		if err != nil && !isErrno(err, unix.EOPNOTSUPP, unix.EAFNOSUPPORT) {
 			return refusal("rules", err)
 		}
 	}

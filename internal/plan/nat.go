@@ -41,11 +41,11 @@ func (b *builder) natNetwork(n spec.Network) *natted {
 	nn.four = b.natSubnet(n, n.Subnet, choose4)
 	switch {
 	case n.NAT.NoIPv6:
-	case b.noIPv6() != "":
+	case b.noIPv6(n.Bridge) != "":
 		if n.NAT.Subnet6.IsValid() {
-			b.refuse("network "+n.Name, "has a subnet6, and "+b.noIPv6(), "write subnet6: none, or switch IPv6 on: sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0")
+			b.refuse("network "+n.Name, "has a subnet6, and "+b.noIPv6(n.Bridge), "write subnet6: none, or switch IPv6 on: sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0")
 		} else {
-			b.note("network %s has no IPv6: %s", n.Name, b.noIPv6())
+			b.note("network %s has no IPv6: %s", n.Name, b.noIPv6(n.Bridge))
 		}
 	default:
 		nn.six = b.natSubnet(n, n.NAT.Subnet6, choose6)
@@ -60,17 +60,35 @@ func (b *builder) natNetwork(n spec.Network) *natted {
 	return nn
 }
 
-// noIPv6 says why there is none on this host, "" if there is.
-func (b *builder) noIPv6() string {
-	switch all, known := b.here().Settings["ipv6/conf/all/disable_ipv6"]; {
-	case !known && len(b.here().Settings) > 0:
+// noIPv6 says why there is none on a link of this host, "" if there is. The link may have to
+// be made yet.
+func (b *builder) noIPv6(link string) string {
+	here := b.here().Settings
+	own, there := here["ipv6/conf/"+link+"/disable_ipv6"]
+	switch all, known := here["ipv6/conf/all/disable_ipv6"]; {
+	case !known && len(here) > 0:
 		return "this kernel has no IPv6"
+	case there && own == "0":
+		return ""
+	case there && own == "1":
+		return fmt.Sprintf("IPv6 is switched off on %s (net.ipv6.conf.%[1]s.disable_ipv6)", link)
 	case all == "1":
 		return "IPv6 is switched off on this host (net.ipv6.conf.all.disable_ipv6)"
-	case b.here().Settings["ipv6/conf/default/disable_ipv6"] == "1":
+	case here["ipv6/conf/default/disable_ipv6"] == "1":
 		return "IPv6 is switched off for links that are made (net.ipv6.conf.default.disable_ipv6)"
 	default:
 		return ""
+	}
+}
+
+// check6 refuses IPv6 addresses of the host's on a link that cannot have any.
+func (b *builder) check6(link string, addresses []netip.Prefix) {
+	i := slices.IndexFunc(addresses, func(p netip.Prefix) bool { return p.Addr().Is6() })
+	if i < 0 {
+		return
+	}
+	if why := b.noIPv6(link); why != "" {
+		b.refuse(link, fmt.Sprintf("cannot have %s: %s", addresses[i], why), "leave the address out, or switch IPv6 on")
 	}
 }
 

@@ -160,9 +160,11 @@ func (b *builder) resolve(want spec.Desired) *wanted {
 			w.cables[i].forwarding = b.notForwarded(c.link, c.link)
 		}
 		b.checkCable(c)
+		b.check6(c.link, c.host)
 		b.adopt(c)
 	}
 	for _, wb := range w.bridges {
+		b.check6(wb.name, wb.addresses)
 		b.checkPorts(w, wb)
 		b.checkRouted(w, wb)
 	}

@@ -33,15 +33,18 @@ const (
 
 // orders are what a test binary does inside a UML.
 type orders struct {
-	Modules []string // paths, in the order of loading
+	Modules []module // in the order of loading
 	Args    []string
 	Env     []string
 	Dir     string
 }
 
+// module is one of the kernel's, with its parameters: "disable=1".
+type module struct{ Path, Options string }
+
 // InUML runs tests of the running test binary once more, those that match run, on a
 // kernel that has what this one lacks: inside a User-Mode Linux, whose modules are loaded
-// before. All that the tests see of the machine is its files, read-only: /run, /tmp and
+// before, each with the parameters behind its name. All that the tests see of the machine is its files, read-only: /run, /tmp and
 // the network are the UML's. It gives what they printed, and fails where they fail. What
 // lacks there is a failure, never skipped.
 func InUML(t *testing.T, run string, modules []string, env ...string) string {
@@ -141,7 +144,7 @@ func bootUML(t *testing.T, kernel, dir string) string {
 
 // withDependencies are the paths of modules, each behind what it needs, from modules.dep:
 // "A: B C" says that A needs B and B needs C (depmod(8)).
-func withDependencies(dir string, names []string) ([]string, error) {
+func withDependencies(dir string, names []string) ([]module, error) {
 	f, err := os.Open(filepath.Join(dir, "modules.dep"))
 	if err != nil {
 		return nil, fmt.Errorf("modules of the UML: %w", err)
@@ -154,14 +157,19 @@ func withDependencies(dir string, names []string) ([]string, error) {
 		slices.Reverse(all)
 		lines[strings.TrimSuffix(filepath.Base(path), ".ko")] = append(all, path)
 	}
-	var out []string
+	var out []module
 	for _, name := range names {
+		name, options, _ := strings.Cut(name, " ")
 		if lines[name] == nil {
 			return nil, fmt.Errorf("modules of the UML: no %s in %s", name, dir)
 		}
 		for _, path := range lines[name] {
-			if path = filepath.Join(dir, path); !slices.Contains(out, path) {
-				out = append(out, path)
+			m := module{Path: filepath.Join(dir, path)}
+			if strings.TrimSuffix(filepath.Base(path), ".ko") == name {
+				m.Options = options
+			}
+			if !slices.ContainsFunc(out, func(o module) bool { return o.Path == m.Path }) {
+				out = append(out, m)
 			}
 		}
 	}
@@ -206,9 +214,9 @@ func umlTests(file string) error {
 		}
 	}
 	_ = unix.Mount("devpts", "/dev/pts", "devpts", 0, "")
-	for _, path := range o.Modules {
-		if err := loadModule(path); err != nil {
-			return fmt.Errorf("module %s: %w", path, err)
+	for _, m := range o.Modules {
+		if err := m.load(); err != nil {
+			return fmt.Errorf("module %s: %w", m.Path, err)
 		}
 	}
 	cmd := exec.Command("/proc/self/exe", o.Args...)
@@ -220,13 +228,13 @@ func umlTests(file string) error {
 	return cmd.Run()
 }
 
-func loadModule(path string) error {
-	f, err := os.Open(path)
+func (m module) load() error {
+	f, err := os.Open(m.Path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := unix.FinitModule(int(f.Fd()), m.Options, 0); err != nil && !errors.Is(err, unix.EEXIST) {
 		return err
 	}
 	return nil
