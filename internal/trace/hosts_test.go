@@ -3,7 +3,9 @@ package trace_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -94,13 +96,23 @@ func (h host) trace(t *testing.T, size int) *trace.Trace {
 	return tr
 }
 
-func (h host) pings() bool {
+func (h host) pings() bool { return h.pingsWith(64) }
+
+// pingsWith sends an echo request of a number of bytes, its headers included, that may not be
+// fragmented.
+func (h host) pingsWith(size int) bool {
 	ok := false
 	h.near.Inside(func() error {
-		ok = exec.Command("ping", "-c1", "-W1", "198.18.0.9").Run() == nil
+		ok = exec.Command("ping", "-c1", "-W1", "-M", "do", "-s", strconv.Itoa(size-28), "198.18.0.9").Run() == nil
 		return nil
 	})
 	return ok
+}
+
+// secure is port security of ours: near may send as itself only.
+func (h host) secure(level string) {
+	h.host.Must(model.SecurePorts{Ports: []model.PortSecurity{{Link: "port", Level: level, MACs: []model.MAC{h.near.Look().Link("eth0").MAC},
+		IPv4: model.SourceList, IPv6: model.SourceAny, Sources: []netip.Prefix{netip.MustParsePrefix("198.18.1.9/32")}}}})
 }
 
 // Each host has one fault, and the cross is where it is; a real packet has the last word.
@@ -117,6 +129,9 @@ func TestBrokenHosts(t *testing.T) {
 		ping  string // a small packet's lot; either: it depends on who is asked first
 	}{
 		{"healthy", nil, "", "", arrives},
+		{"port security", []string{"host secure strict"}, "", "", arrives},
+		{"port security, another MAC", []string{"host secure mac", "near ip link set eth0 address 02:00:00:00:00:77"}, trace.BySecurity, "port", lost},
+		{"port security, another address", []string{"host secure strict", "near ip addr add 198.18.1.77/24 dev eth0", "near ip addr del 198.18.1.9/24 dev eth0", "near ip addr replace 198.18.1.77/24 dev eth0", "near ip route replace default via 198.18.1.1"}, trace.BySecurity, "port", lost},
 		{"forwarding off", []string{"host sysctl -qw net.ipv4.ip_forward=0"}, trace.BySetting, "host", lost},
 		{"rp_filter", []string{"host sysctl -qw net.ipv4.conf.br0.rp_filter=1", "host ip route add 198.18.1.9/32 dev up"}, trace.BySetting, "host", lost},
 		{"FORWARD drop", []string{"host nft add table ip filter", "host nft add chain ip filter FORWARD {type filter hook forward priority 0;policy drop;}"}, trace.ByFirewall, "host", lost},
@@ -134,12 +149,20 @@ func TestBrokenHosts(t *testing.T) {
 			h := build(t)
 			for _, f := range c.fault {
 				who, line, _ := strings.Cut(f, " ")
+				if level, ok := strings.CutPrefix(line, "secure "); ok {
+					h.secure(level)
+					continue
+				}
 				run(t, map[string]*testnet.Net{"host": h.host, "far": h.far, "near": h.near, "twin": h.twin}[who], line)
 			}
 			tr := h.trace(t, 0)
 			t.Log("\n" + strings.Join(trace.Tell(tr, 100, func(s string, _ int) []string { return []string{s} }), "\n"))
 			if got := map[bool]string{true: arrives, false: lost}[h.pings()]; c.ping != either && got != c.ping {
 				t.Errorf("a real packet %s, want %s", got, c.ping)
+			}
+			// The trace tries a packet as large as the first link lets through.
+			if large := h.pingsWith(1500); c.ping != either && large != (c.by == "") {
+				t.Errorf("a packet of 1,500 bytes: %v", large)
 			}
 			hop, d := tr.Cross()
 			if (d == nil) != (c.by == "") || d != nil && d.By != c.by || hop != nil && !strings.Contains(hop.Name, c.at) {
