@@ -34,6 +34,7 @@ type drawOptions struct {
 	doctor   bool
 	trace    string
 	size     int
+	send     bool
 	source   pictureSource
 }
 
@@ -59,9 +60,13 @@ name of the check, and tells what it is.
 
 --trace SRC DST draws the way of a packet along the wires, and that of its answer, and tells
 below the picture, hop by hop, the route, neighbour, forwarding entry, firewall rule or sysctl
-that decides at each, with a cross where it dies. In a terminal it is told only. SRC and DST are an address, the name of a machine or a namespace,
-"host", or "lan" for somebody on the LAN. Nothing is sent. What cannot be known is told with
-a question mark: root is needed to read the firewall.
+that decides at each, with a cross where it dies. In a terminal it is told only. SRC and DST
+are an address, the name of a machine or a namespace, "host", or "lan" for somebody on the LAN.
+What cannot be known is told with a question mark: root is needed to read the firewall.
+Nothing is sent, but with --send: one marked packet, from SRC, which is looked for at every
+interface that is drawn, for 2 seconds at most. Each hop then tells whether it was seen there, and
+the end whether that is what the trace says. Nothing else is touched. It takes root, and a SRC that
+is here: the host, a namespace, or a machine with the embedded guest (which sends echo requests).
 
 Formats, chosen by --format or by the ending of -o FILE:
 
@@ -79,6 +84,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
   drawbridge draw --watch
   drawbridge draw --doctor -o host.svg
   drawbridge draw --trace web 198.18.0.9:80/tcp
+  sudo drawbridge draw --trace web 198.18.0.9 --send
   drawbridge draw --all-namespaces --trace lan host -o way.svg
   drawbridge draw --legend -o host.svg
   drawbridge draw --format json | jq '.interfaces[] | select(.wire_end.in == "nothing").name'`,
@@ -106,6 +112,7 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 	cmd.Flags().BoolVar(&o.doctor, "doctor", false, "mark what 'drawbridge doctor' finds wrong")
 	cmd.Flags().StringVar(&o.trace, "trace", "", "draw the way of a packet from `SRC` to what follows: --trace SRC DST[:PORT/PROTOCOL]")
 	cmd.Flags().IntVar(&o.size, "size", 0, "of a traced packet in `BYTES`; without it a small one, then one of the first link's MTU")
+	cmd.Flags().BoolVar(&o.send, "send", false, "with --trace: send one marked packet that way, and tell where it was seen")
 	o.source.addFlags(cmd)
 	for _, other := range []string{"all-namespaces", "diff", "since", "wanted", "watch", "trace", "print-collector"} {
 		cmd.MarkFlagsMutuallyExclusive("doctor", other)
@@ -146,6 +153,9 @@ func (a *app) draw(ctx context.Context, o drawOptions) error {
 	if o.watch {
 		return a.watch(ctx, f, o)
 	}
+	if err := o.canSend(); err != nil {
+		return err
+	}
 	if o.trace != "" {
 		if err := f.traceable(); err != nil {
 			return err
@@ -158,6 +168,11 @@ func (a *app) draw(ctx context.Context, o drawOptions) error {
 	if o.trace != "" {
 		if frame.Trace, err = a.traced(&snap, o); err != nil {
 			return err
+		}
+		if o.send {
+			if err := a.sendMarked(ctx, &snap, frame.Trace); err != nil {
+				return err
+			}
 		}
 	}
 	data, err := a.render(frame, snap, f, o)

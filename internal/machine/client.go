@@ -67,6 +67,12 @@ func (m *Manager) Get(ctx context.Context, name, url string) (status int, body s
 	return a.Code, a.Body, err
 }
 
+// SendEcho has a machine send one echo request with some data in it.
+func (m *Manager) SendEcho(ctx context.Context, name, target string, data []byte) error {
+	_, err := m.askAgent(ctx, name, agent.Request{Do: agent.Send, Target: target, Data: data})
+	return err
+}
+
 func (m *Manager) askAgent(ctx context.Context, name string, r agent.Request) (agent.Response, error) {
 	if end, ok := ctx.Deadline(); ok {
 		r.Timeout = time.Until(end)

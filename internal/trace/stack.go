@@ -14,6 +14,9 @@ import (
 func (k *walker) send(st *stack, p packet) {
 	k.atStack(st)
 	r, ok := k.ownRoute(st, &p)
+	if !k.answering && !k.source.IsValid() {
+		k.source = p.src
+	}
 	if !ok {
 		return
 	}

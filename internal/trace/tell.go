@@ -15,7 +15,11 @@ func Tell(t *Trace, width int, wrap func(text string, width int) []string) []str
 			way = now
 			out = append(out, "", map[string]string{"there": "The way there:", "back": "The answer:"}[way])
 		}
-		out = append(out, fmt.Sprintf("%3d %s %s", h.Number, sign(h.Result), h.Name))
+		line := fmt.Sprintf("%3d %s %s", h.Number, sign(h.Result), h.Name)
+		if h.Seen != "" {
+			line += " · " + h.Seen
+		}
+		out = append(out, line)
 		for _, d := range h.Decisions {
 			lead := "      "
 			if d.Result != Pass {
@@ -36,6 +40,9 @@ func Tell(t *Trace, width int, wrap func(text string, width int) []string) []str
 	}
 	out = append(out, "")
 	out = append(out, wrap(t.Summary, width)...)
+	if t.Sent != nil {
+		out = append(out, wrap(t.Sent.Summary, width)...)
+	}
 	if len(t.Unknown) > 0 {
 		out = append(out, wrap("Not known: "+strings.Join(t.Unknown, "; ")+".", width)...)
 	}

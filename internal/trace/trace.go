@@ -53,6 +53,8 @@ type Trace struct {
 	Summary string `json:"summary"`
 	// Unknown is what of the snapshot is missing that would have decided.
 	Unknown []string `json:"unknown,omitempty"`
+	// Sent is what became of a packet that was sent that way, nil where none was.
+	Sent *Sent `json:"sent,omitempty"`
 }
 
 // Endpoint is where a packet begins or ends.
@@ -77,6 +79,9 @@ type Hop struct {
 	In        bool       `json:"in,omitempty"`
 	Decisions []Decision `json:"decisions"`
 	Result    Result     `json:"result"`
+	// Seen tells of an interface whether the packet that was sent was seen there; "" where
+	// none was sent, or it was not watched.
+	Seen string `json:"seen,omitempty"`
 }
 
 // Kind says what decides.

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -76,6 +77,7 @@ type walker struct {
 	from, to     *end
 	answering    bool
 	dead         bool
+	source       netip.Addr // that the sender has chosen
 	delivered    *stack
 	arrived      packet // as it was delivered
 	by           *nic   // by which it left the picture, or came to an opaque stack
@@ -97,31 +99,13 @@ func (w *world) walk(from, to *end, q Query, size int) *Trace {
 	k := &walker{world: w, from: from, to: to, unread: map[string]bool{}, connections: map[*stack]*connection{}, t: &Trace{Protocol: protocol, Port: q.Port, Size: size}}
 	p := packet{src: from.address, dst: to.address, protocol: protocol, port: q.Port, size: size}
 	k.begin(from.stack, p)
-	k.t.From = Endpoint{Name: from.stack.name, Address: k.source(p), Stack: from.stack.id}
+	k.t.From = Endpoint{Name: from.stack.name, Address: cmp.Or(k.source, p.src), Stack: from.stack.id}
 	k.t.To = Endpoint{Name: to.stack.name, Address: to.address, Stack: to.stack.id}
 	if k.delivered != nil && !k.dead {
 		k.answer()
 	}
 	k.finish()
 	return k.t
-}
-
-// source is the address that the packet went out with.
-func (k *walker) source(p packet) netip.Addr {
-	for _, tr := range k.translations {
-		if tr.stack == k.from.stack {
-			return tr.src
-		}
-	}
-	if len(k.translations) > 0 {
-		return k.translations[0].src
-	}
-	if k.delivered != nil || !p.src.IsValid() {
-		if k.arrived.src.IsValid() {
-			return k.arrived.src
-		}
-	}
-	return p.src
 }
 
 func (k *walker) begin(st *stack, p packet) {

@@ -26,6 +26,7 @@ const (
 	Configure = "configure" // NIC: name it, raise it, give it addresses -> Carrier
 	Release   = "release"   // Target: the NIC's name; its addresses go and it is taken down
 	Ping      = "ping"      // Target: an address or name -> RTT
+	Send      = "send"      // Target, Data: one echo request with that in it; nobody waits for its answer
 	Get       = "get"       // Target: a URL -> Code, Body
 	Halt      = "halt"
 )
@@ -36,6 +37,7 @@ type Request struct {
 	Do     string           `json:"do"`
 	NIC    *model.NICConfig `json:"nic,omitempty"`
 	Target string           `json:"target,omitempty"`
+	Data   []byte           `json:"data,omitempty"`
 	// Timeout is how long the guest may take; 0 for its own choice.
 	Timeout time.Duration `json:"timeout,omitempty"`
 }

@@ -87,6 +87,8 @@ func (g *guest) answer(ctx context.Context, r agent.Request) (agent.Response, er
 	case agent.Ping:
 		rtt, err := ping(ctx, r.Target)
 		return agent.Response{RTT: rtt}, err
+	case agent.Send:
+		return agent.Response{}, send(r.Target, r.Data)
 	case agent.Get:
 		code, body, err := get(ctx, r.Target)
 		return agent.Response{Code: code, Body: body}, err

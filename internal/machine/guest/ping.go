@@ -63,6 +63,30 @@ func ping(ctx context.Context, target string) (time.Duration, error) {
 	return 0, fmt.Errorf("ping %s: no answer", target)
 }
 
+// send sends one echo request with some data, and waits for no answer.
+func send(target string, data []byte) error {
+	to, err := net.ResolveIPAddr("ip", target)
+	if err != nil {
+		return err
+	}
+	network, listen, kind := "ip4:icmp", "0.0.0.0", icmp.Type(ipv4.ICMPTypeEcho)
+	if to.IP.To4() == nil {
+		network, listen, kind = "ip6:ipv6-icmp", "::", ipv6.ICMPTypeEchoRequest
+	}
+	c, err := icmp.ListenPacket(network, listen)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	m := icmp.Message{Type: kind, Body: &icmp.Echo{ID: int(time.Now().UnixNano() & 0xffff), Seq: 1, Data: data}}
+	b, err := m.Marshal(nil)
+	if err != nil {
+		return err
+	}
+	_, err = c.WriteTo(b, to)
+	return err
+}
+
 // waitEcho reads until the answer to one echo request has come.
 func waitEcho(ctx context.Context, c *icmp.PacketConn, protocol, id, seq int, until time.Time) bool {
 	if end, ok := ctx.Deadline(); ok && end.Before(until) {
