@@ -134,6 +134,7 @@ var fenced = []struct {
 			"internal/service/dns":       "sockets on addresses that are not there yet",
 			"internal/broker":            "peers' credentials, descriptors over sockets",
 			"internal/cli":               "signals that it forwards, and the terminal",
+			"internal/probe":             "a packet that is not to be fragmented",
 			"internal/testnet":           "namespaces of its tests",
 		},
 		"system calls are for those who handle processes and descriptors",
