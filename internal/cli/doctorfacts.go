@@ -166,7 +166,7 @@ func (g *gathering) ofOurs(s *session, snap model.Snapshot) {
 	}
 	kept, _ := keeper.Folder(s.store.Dir).List()
 	for _, k := range kept {
-		g.facts.Leases = append(g.facts.Leases, doctor.Lease{Link: k.Link, Address: k.Prefix, Alive: k.Alive, Failing: k.Failing})
+		g.facts.Leases = append(g.facts.Leases, doctor.Lease{Link: k.Link, Address: k.Prefix, Alive: k.Alive, Failing: k.Failing, Refused: strings.HasSuffix(k.Failing, keeper.ErrRefused.Error())})
 	}
 	g.facts.Clients = map[string][]string{}
 	for _, addr := range snap.Here().Addresses {

@@ -67,9 +67,11 @@ type Facts struct {
 type Lease struct {
 	Link    string
 	Address netip.Prefix
-	// Alive: its keeper runs. Failing says why it could not renew it last.
+	// Alive: its keeper runs. Failing says why it could not renew it last; Refused, that the
+	// server does not grant the address any more.
 	Alive   bool
 	Failing string
+	Refused bool
 }
 
 // Conntrack is the table of tracked connections.

@@ -36,6 +36,10 @@ var leaseUnrenewed = Check{
 				f.What = fmt.Sprintf("%s on %s runs out in %d s, and could not be renewed: %s", a.Prefix, a.Link, a.Lifetime.Valid, k.Failing)
 				f.Seen = append(f.Seen, "its keeper runs, and says: "+k.Failing)
 				f.Mend = byHand("it is tried again; look whether the server answers", "drawbridge status")
+				if k.Refused {
+					f.Sure = Certain
+					f.Mend = byHand("the LAN has other addresses by now: let the client have one on the uplink, and move that", "drawbridge down", "drawbridge up")
+				}
 			case k != nil:
 				f.Seen = append(f.Seen, "its keeper has ended")
 				f.Mend = byHand("start its keeper again: so does every 'drawbridge up' and 'drawbridge recover'", "drawbridge recover")

@@ -69,6 +69,10 @@ func TestLease(t *testing.T) {
 		{"a client", func(h *Host) { leased(h); h.Facts.Clients = map[string][]string{"br0": {"dhclient (process 9)"}} }, "", ""},
 		{"a keeper", kept(true, ""), "", ""},
 		{"a dead keeper", kept(false, ""), "risk certain lease-unrenewed:br0", "drawbridge recover"},
+		{"a keeper that is refused", func(h *Host) {
+			kept(true, "198.18.0.5: the DHCP server refuses the address")(h)
+			h.Facts.Leases[0].Refused = true
+		}, "risk certain lease-unrenewed:br0", "drawbridge down"},
 		{"a keeper that fails", kept(true, "the server is silent"), "risk likely lease-unrenewed:br0", "the server is silent"},
 	})
 }

@@ -262,6 +262,7 @@ func (w *worker) status() *model.Service {
 	if w.dhcp != nil {
 		s.Leases = w.dhcp.Current()
 		troubled(w.dhcp.Trouble())
+		troubled(w.dhcp.Denied())
 	}
 	if w.ra != nil {
 		troubled(w.ra.Trouble())

@@ -24,6 +24,8 @@ type core struct {
 	// budgets are how many messages each port may still send.
 	budgets map[string]*budget
 	now     func() time.Time
+	// denied is told of a client that gets no address; may be nil.
+	denied func(words string)
 }
 
 // budget is what is left of a port's messages, and when that was so.
@@ -131,6 +133,9 @@ func (s *core) discover(m *dhcpv4.DHCPv4, who lease.Client, tries int) next {
 	a, fresh, err := s.table.Offer(who, valid(m.RequestedIPAddress()))
 	if err != nil {
 		s.log("%s gets no address: %v", who.MAC, err)
+		if s.denied != nil {
+			s.denied(fmt.Sprintf("%s gets no address: %v", who.MAC, err))
+		}
 		return next{}
 	}
 	if !fresh {

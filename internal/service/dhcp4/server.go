@@ -44,9 +44,19 @@ type Server struct {
 	Log    func(format string, args ...any)
 
 	trouble atomic.Pointer[string]
+	denied  atomic.Pointer[denial]
 	mu      sync.Mutex
 	leases  []model.Lease
 }
+
+// denial is that a client got no address.
+type denial struct {
+	words string
+	at    time.Time
+}
+
+// deniedFor is how long it is told of a client that got no address.
+const deniedFor = 5 * time.Minute
 
 // heard is a message, or what an ARP answer tells, as the readers give it to the loop.
 type heard struct {
@@ -60,6 +70,15 @@ type heard struct {
 func (s *Server) Trouble() string {
 	if t := s.trouble.Load(); t != nil {
 		return *t
+	}
+	return ""
+}
+
+// Denied tells of the last client that got no address a while ago, "" for none: the pool is
+// used up, or its port has as many as one may have.
+func (s *Server) Denied() string {
+	if d := s.denied.Load(); d != nil && time.Since(d.at) < deniedFor {
+		return d.words
 	}
 	return ""
 }
@@ -109,6 +128,7 @@ func (s *Server) Run(ctx context.Context, sockets []*os.File) error {
 	}
 	l.table.Restore(records)
 	l.core = newCore(s.Config, l.table, func(format string, args ...any) { s.Log("dhcp: "+format, args...) })
+	l.core.denied = func(words string) { s.denied.Store(&denial{words, time.Now()}) }
 	l.tell()
 
 	stop := context.AfterFunc(ctx, func() {
