@@ -114,6 +114,11 @@ func (s serviceStatus) print(w io.Writer) {
 	if !slices.Contains(s.Serves, "dhcp") {
 		detail = nil
 	}
+	if n := len(s.Learned); n == 1 {
+		detail = append(detail, "routes "+s.Learned[0].Address.String())
+	} else if n > 1 {
+		detail = append(detail, fmt.Sprintf("routes %d addresses", n))
+	}
 	if s.Zone != "" {
 		detail = append(detail, "names in "+s.Zone)
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -245,12 +246,56 @@ func TestDHCP(t *testing.T) {
 	}
 }
 
+// TestAnotherServer: the network becomes another one while a machine has a lease of the one
+// before, and its cable stays where it is. The server there refuses it, and it has an address
+// of this one long before its lease is over.
+func TestAnotherServer(t *testing.T) {
+	h := newHouse(t)
+	h.veth("tap0", "198.18.0.1/24")
+	var other atomic.Bool
+	serveDHCP(t, h, "tap0", func(m *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
+		n, kind := byte(0), dhcpv4.MessageTypeOffer
+		if other.Load() {
+			n = 4
+		}
+		if m.MessageType() == dhcpv4.MessageTypeRequest {
+			kind = dhcpv4.MessageTypeAck
+			if c := m.ClientIPAddr.To4(); c != nil && !c.IsUnspecified() && c[2] != n {
+				kind = dhcpv4.MessageTypeNak
+			}
+		}
+		server, yours := net.IPv4(198, 18, n, 1), net.IPv4(198, 18, n, 100)
+		if kind == dhcpv4.MessageTypeNak {
+			yours = net.IPv4zero
+		}
+		return dhcpv4.NewReplyFromRequest(m, dhcpv4.WithMessageType(kind), dhcpv4.WithYourIP(yours), dhcpv4.WithServerIP(server),
+			dhcpv4.WithOption(dhcpv4.OptServerIdentifier(server)), dhcpv4.WithNetmask(net.CIDRMask(24, 32)), dhcpv4.WithRouter(server),
+			dhcpv4.WithLeaseTime(3600), dhcpv4.WithOption(dhcpv4.OptRenewTimeValue(time.Second)))
+	})
+	c := model.MachineConfig{Name: "web", VMM: "namespace", NICs: []model.NICConfig{{Name: "eth1", MAC: "02:11:22:33:44:55", Link: "tap0", DHCP: true}}}
+	h.do(model.StartMachine{Machine: c})
+	has := func(want string) func() error {
+		return func() error {
+			if as := model.SplitAddresses(h.one("web").Inside.AddressesOf("eth1")); !strings.Contains(as, want) {
+				return fmt.Errorf("it has %s, and not %s", as, want)
+			}
+			return nil
+		}
+	}
+	testnet.Within(t, testnet.Patience, has("198.18.0.100/24"))
+	other.Store(true)
+	testnet.Within(t, testnet.Patience, has("198.18.4.100/24"))
+	if as := model.SplitAddresses(h.one("web").Inside.AddressesOf("eth1")); strings.Contains(as, "198.18.0.100") {
+		t.Errorf("it has the address of before as well: %s", as)
+	}
+}
+
 // dhcpServer gives everybody 198.18.0.100, and tells the host names of the requests.
 func dhcpServer(t *testing.T, h *house, link string, lease time.Duration) func() []string {
 	t.Helper()
 	var mu sync.Mutex
 	var names []string
-	handler := func(c net.PacketConn, peer net.Addr, m *dhcpv4.DHCPv4) {
+	serveDHCP(t, h, link, func(m *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
 		kind := dhcpv4.MessageTypeOffer
 		if m.MessageType() == dhcpv4.MessageTypeRequest {
 			kind = dhcpv4.MessageTypeAck
@@ -258,7 +303,7 @@ func dhcpServer(t *testing.T, h *house, link string, lease time.Duration) func()
 			names = append(names, m.HostName())
 			mu.Unlock()
 		}
-		a, err := dhcpv4.NewReplyFromRequest(m,
+		return dhcpv4.NewReplyFromRequest(m,
 			dhcpv4.WithMessageType(kind),
 			dhcpv4.WithYourIP(net.IPv4(198, 18, 0, 100)),
 			dhcpv4.WithServerIP(net.IPv4(198, 18, 0, 1)),
@@ -266,10 +311,23 @@ func dhcpServer(t *testing.T, h *house, link string, lease time.Duration) func()
 			dhcpv4.WithNetmask(net.CIDRMask(24, 32)),
 			dhcpv4.WithRouter(net.IPv4(198, 18, 0, 1)),
 			dhcpv4.WithLeaseTime(uint32(lease/time.Second)))
+	})
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return append([]string(nil), names...)
+	}
+}
+
+// serveDHCP answers on a link until the test ends.
+func serveDHCP(t *testing.T, h *house, link string, answer func(m *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error)) {
+	t.Helper()
+	handler := func(c net.PacketConn, peer net.Addr, m *dhcpv4.DHCPv4) {
+		a, err := answer(m)
 		if err != nil {
 			return
 		}
-		if peer.(*net.UDPAddr).IP.IsUnspecified() {
+		if peer.(*net.UDPAddr).IP.IsUnspecified() || a.MessageType() == dhcpv4.MessageTypeNak {
 			peer = &net.UDPAddr{IP: net.IPv4bcast, Port: dhcpv4.ClientPort}
 		}
 		_, _ = c.WriteTo(a.ToBytes(), peer)
@@ -283,9 +341,4 @@ func dhcpServer(t *testing.T, h *house, link string, lease time.Duration) func()
 		t.Cleanup(func() { _ = s.Close() })
 		return nil
 	})
-	return func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return append([]string(nil), names...)
-	}
 }

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -36,6 +37,9 @@ const (
 	dhcpLongWait  = 30 * time.Second
 	dhcpEager     = 2 * time.Minute
 	dhcpEagerWait = 2 * time.Second
+	// dhcpRenewal is the most that a lease is not renewed for, however long it lasts: the
+	// network may be another one by now, and nothing else tells a machine on a tap.
+	dhcpRenewal = 5 * time.Minute
 )
 
 // run asks, renews at T1 and asks anew, until ctx ends; then its address is taken away.
@@ -60,7 +64,7 @@ func (d *dhcpClient) run(ctx context.Context) {
 func (d *dhcpClient) acquire(ctx context.Context) *nclient4.Lease {
 	begin, pause := time.Now(), dhcpFirstWait
 	for ctx.Err() == nil {
-		lease, err := d.ask(ctx, nil)
+		lease, err := d.ask(ctx)
 		if err == nil {
 			return lease
 		}
@@ -77,45 +81,80 @@ func (d *dhcpClient) acquire(ctx context.Context) *nclient4.Lease {
 }
 
 // keep renews a lease at T1, or when the cable has been plugged in again, and returns
-// when it is lost.
+// when it is lost: its time is over, or a server refuses it.
 func (d *dhcpClient) keep(ctx context.Context, lease *nclient4.Lease) {
 	for {
 		life := lease.ACK.IPAddressLeaseTime(time.Hour)
-		t1 := lease.ACK.IPAddressRenewalTime(life / 2)
+		t1 := min(lease.ACK.IPAddressRenewalTime(life/2), dhcpRenewal)
 		end := lease.CreationTime.Add(life)
 		plugged := wait(ctx, time.Until(lease.CreationTime.Add(t1)), d.carrier)
-		for {
+		for again := false; ; again = true {
 			if ctx.Err() != nil {
 				return
 			}
-			fresh, err := d.ask(ctx, lease)
+			fresh, err := d.renew(ctx, lease, again)
 			if err == nil && fresh.ACK.YourIPAddr.Equal(lease.ACK.YourIPAddr) && d.apply(ctx, fresh) == nil {
 				lease = fresh
 				break
 			}
-			// A network that does not know the address after a new plug is another one.
-			if plugged || time.Now().After(end) {
+			var refused *nclient4.ErrNak
+			switch {
+			case errors.As(err, &refused):
+				d.log("%s: %s refuses the lease of %s", d.link, refused.Nak.ServerIdentifier(), d.address.Prefix)
+			case plugged || time.Now().After(end): // a network that does not know the address after a new plug is another one
 				d.log("%s: the lease of %s is lost", d.link, d.address.Prefix)
-				d.clear()
-				return
+			default:
+				pause := max(time.Until(end)/8, time.Second)
+				if !again {
+					pause = min(pause, dhcpEagerWait)
+				}
+				plugged = wait(ctx, pause, d.carrier)
+				continue
 			}
-			plugged = wait(ctx, max(time.Until(end)/8, time.Second), d.carrier)
+			d.clear()
+			return
 		}
 	}
 }
 
-// ask gets a new lease, or renews the given one.
-func (d *dhcpClient) ask(ctx context.Context, lease *nclient4.Lease) (*nclient4.Lease, error) {
+// ask gets a new lease.
+func (d *dhcpClient) ask(ctx context.Context) (*nclient4.Lease, error) {
 	c, err := nclient4.New(d.link, nclient4.WithTimeout(dhcpAnswer), nclient4.WithRetry(2))
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	name := dhcpv4.WithOption(dhcpv4.OptHostName(d.hostname))
-	if lease != nil {
-		return c.Renew(ctx, lease, name)
+	return c.Request(ctx, d.name())
+}
+
+// renew asks for a lease to be extended: its own server, and where that is silent any (the
+// states RENEWING and REBINDING of RFC 2131, 4.4.5).
+func (d *dhcpClient) renew(ctx context.Context, lease *nclient4.Lease, all bool) (*nclient4.Lease, error) {
+	c, err := nclient4.New(d.link, nclient4.WithTimeout(dhcpAnswer), nclient4.WithRetry(2))
+	if err != nil {
+		return nil, err
 	}
-	return c.Request(ctx, name)
+	defer c.Close()
+	if !all {
+		return c.Renew(ctx, lease, d.name())
+	}
+	request, err := dhcpv4.NewRenewFromAck(lease.ACK, d.name())
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.SendAndRead(ctx, nclient4.DefaultServers, request, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
+	switch {
+	case err != nil:
+		return nil, err
+	case answer.MessageType() == dhcpv4.MessageTypeNak:
+		return nil, &nclient4.ErrNak{Offer: lease.Offer, Nak: answer}
+	default:
+		return &nclient4.Lease{Offer: answer, ACK: answer, CreationTime: time.Now()}, nil
+	}
+}
+
+func (d *dhcpClient) name() dhcpv4.Modifier {
+	return dhcpv4.WithOption(dhcpv4.OptHostName(d.hostname))
 }
 
 // apply puts a lease's address and routes in force.
