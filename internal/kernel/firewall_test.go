@@ -140,8 +140,8 @@ func loadRuleset(t *testing.T, path string) (nftDump, map[nftID][]nftMessage) {
 	return d, elements
 }
 
-// Rules as nft(8) and iptables-nft write them, dumped from a kernel: what is made of them.
-// Where the tools are there, this kernel's own bytes are asked as well.
+// Rules as nft(8) and iptables-nft write them, dumped from a kernel: what is made of them. (What
+// this kernel and these tools make, internal/trace tries with packets.)
 func TestRulesets(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/ruleset/*.*t")
 	if err != nil || len(scripts) < 6 {

@@ -22,20 +22,20 @@ import (
 	"drawbridge/internal/trace"
 )
 
-// probe is a packet that is both traced and sent.
-type probe struct {
+// sample is a packet that is both traced and sent.
+type sample struct {
 	src, dst netip.Addr
 	protocol string
 	port     uint16
 }
 
-func (p probe) query() trace.Query {
+func (p sample) query() trace.Query {
 	return trace.Query{From: p.src.String(), To: p.dst.String(), Protocol: p.protocol, Port: p.port}
 }
 
-// frame is the probe's, with a number that it is known again by: the identification of IPv4, the
+// frame is the sample's, with a number that it is known again by: the identification of IPv4, the
 // flow label of IPv6. sport is its own port, or the number of an echo request.
-func (p probe) frame(from, to net.HardwareAddr, sport, id uint16) []byte {
+func (p sample) frame(from, to net.HardwareAddr, sport, id uint16) []byte {
 	protocol := map[string]byte{"icmp": 1, "tcp": 6, "udp": 17}[p.protocol]
 	var inner []byte
 	be := binary.BigEndian
@@ -167,6 +167,53 @@ func ruleset(r *rand.Rand) string {
 	return out.String()
 }
 
+// What random rules of iptables ask and do.
+var (
+	xtQuestions = []string{
+		"-i in", "! -i in", "-i i+", "-o out", "! -o out", "-o o+", "-s 198.18.1.9", "! -s 198.18.1.9", "-s 198.18.1.0/29", "-d 198.18.0.9,198.18.0.80", "! -d 198.18.0.0/28",
+		"-p tcp", "-p udp --dport 53", "-p tcp ! --dport 80", "-p tcp --dport 80:100", "-p udp ! --dport 0:79", "-p tcp --syn", "-p tcp ! --syn", "-p tcp --tcp-flags SYN,ACK ACK", "-p icmp",
+		"-p icmp --icmp-type 8", "-p icmp ! --icmp-type 8", "-p icmp --icmp-type 3", "-p tcp -m multiport --dports 53,80:85", "-p udp -m multiport ! --dports 53", "-p tcp -m multiport --sports 1:100",
+		"-m conntrack --ctstate NEW", "-m conntrack --ctstate RELATED,ESTABLISHED", "-m conntrack ! --ctstate INVALID", "-m conntrack --ctstate DNAT", "-m conntrack ! --ctstate DNAT", "-m conntrack --ctstate NEW,UNTRACKED",
+		"-m mark --mark 0x1", "-m mark ! --mark 0x0", "-m mark --mark 0x2/0x3", "-m connmark --mark 0x5", "-m addrtype --dst-type UNICAST", "-m addrtype --dst-type LOCAL", "-m addrtype ! --src-type LOCAL",
+		"-m comment --comment x", "-m limit --limit 10000/sec --limit-burst 10000", "-m ttl --ttl-gt 10", "-m iprange --src-range 198.18.1.1-198.18.1.9",
+	}
+	xtActions = []string{
+		"-j ACCEPT", "-j ACCEPT", "-j DROP", "-j REJECT", "-j RETURN", "-j a", "-j b", "-g a", "-j LOG",
+	}
+	xtMangle = []string{"-j MARK --set-mark 0x1", "-j MARK --or-mark 0x2", "-j MARK --set-xmark 0x0/0x1", "-j CONNMARK --set-mark 0x5", "-j CONNMARK --restore-mark", "-j CONNMARK --save-mark", "-j ACCEPT", "-j b"}
+)
+
+// xtRuleset is one for iptables-restore(8).
+func xtRuleset(r *rand.Rand) string {
+	var out strings.Builder
+	rules := func(chain string, most int, actions []string) {
+		for range r.IntN(most + 1) {
+			q := xtQuestions[r.IntN(len(xtQuestions))]
+			if r.IntN(3) == 0 {
+				if second := xtQuestions[r.IntN(len(xtQuestions))]; second[:2] != q[:2] && (second[:2] == "-m") {
+					q += " " + second
+				}
+			}
+			if chain == "PREROUTING" && strings.Contains(q, "-o ") {
+				q = "-i in"
+			}
+			fmt.Fprintf(&out, "-A %s %s %s\n", chain, q, actions[r.IntN(len(actions))])
+		}
+	}
+	without := func(actions []string, words ...string) []string {
+		return slices.DeleteFunc(slices.Clone(actions), func(a string) bool { return slices.Contains(words, a) })
+	}
+	out.WriteString("*mangle\n:PREROUTING ACCEPT\n:b - [0:0]\n-A PREROUTING -d 198.18.0.250 -j ACCEPT\n")
+	rules("PREROUTING", 5, xtMangle)
+	out.WriteString("-A b -j MARK --or-mark 0x2\nCOMMIT\n*filter\n")
+	fmt.Fprintf(&out, ":FORWARD %s\n:a - [0:0]\n:b - [0:0]\n-A FORWARD -d 198.18.0.250 -j ACCEPT\n", []string{"ACCEPT", "ACCEPT", "DROP"}[r.IntN(3)])
+	rules("FORWARD", 8, xtActions)
+	rules("a", 4, without(xtActions, "-j a", "-g a"))
+	rules("b", 4, without(xtActions, "-j a", "-g a", "-j b"))
+	out.WriteString("COMMIT\n")
+	return out.String()
+}
+
 // isPlain tells whether words are about no protocol.
 func isPlain(words string) bool {
 	return !slices.ContainsFunc([]string{"ip ", "ip6 ", "tcp ", "udp ", "icmp", "proto", "th ", "th,", "ether "}, func(w string) bool { return strings.Contains(words, w) })
@@ -268,9 +315,9 @@ func (p path) snapshot(t *testing.T) *model.Snapshot {
 
 // send sends probes, and tells which came out: a last one that every rule lets through tells
 // that they all have been decided about.
-func (p *path) send(t *testing.T, probes []probe) (arrived map[int]bool) {
+func (p *path) send(t *testing.T, probes []sample) (arrived map[int]bool) {
 	t.Helper()
-	last := probe{netip.MustParseAddr("198.18.1.9"), netip.MustParseAddr("198.18.0.250"), "udp", 9}
+	last := sample{netip.MustParseAddr("198.18.1.9"), netip.MustParseAddr("198.18.0.250"), "udp", 9}
 	for i, x := range append(probes, last) {
 		p.port++ // each is a connection of its own
 		if _, err := p.sending.WriteTo(x.frame(p.nearMAC, p.hostMAC, p.port, uint16(i+1)), &packet.Addr{HardwareAddr: p.hostMAC}); err != nil {
@@ -299,29 +346,34 @@ func (p *path) send(t *testing.T, probes []probe) (arrived map[int]bool) {
 // knows of most.
 func TestVerdictsAgree(t *testing.T) {
 	testnet.RequireCommand(t, "nft", "nftables")
+	testnet.RequireCommand(t, "iptables-nft-restore", "iptables")
 	t.Parallel()
 	p := newPath(t)
-	var probes []probe
+	var probes []sample
 	for _, src := range []string{"198.18.1.9", "198.18.1.10"} {
 		for _, dst := range []string{"198.18.0.9", "198.18.0.10", "198.18.0.80"} {
 			for _, port := range []uint16{53, 80, 90} {
 				for _, protocol := range []string{"udp", "tcp"} {
-					probes = append(probes, probe{netip.MustParseAddr(src), netip.MustParseAddr(dst), protocol, port})
+					probes = append(probes, sample{netip.MustParseAddr(src), netip.MustParseAddr(dst), protocol, port})
 				}
 			}
-			probes = append(probes, probe{netip.MustParseAddr(src), netip.MustParseAddr(dst), "icmp", 0})
+			probes = append(probes, sample{netip.MustParseAddr(src), netip.MustParseAddr(dst), "icmp", 0})
 		}
 	}
 	for _, dst := range []string{"2001:db8::9", "2001:db8::a"} {
 		src := netip.MustParseAddr("2001:db8:1::9")
-		probes = append(probes, probe{src, netip.MustParseAddr(dst), "udp", 53}, probe{src, netip.MustParseAddr(dst), "tcp", 80}, probe{src, netip.MustParseAddr(dst), "icmp", 0})
+		probes = append(probes, sample{src, netip.MustParseAddr(dst), "udp", 53}, sample{src, netip.MustParseAddr(dst), "tcp", 80}, sample{src, netip.MustParseAddr(dst), "icmp", 0})
 	}
 	known, asked, lost := 0, 0, 0
-	for seed := range uint64(40) {
+	for seed := range uint64(45) {
 		r := rand.New(rand.NewPCG(seed, 48))
-		rules := ruleset(r)
+		rules, tool := ruleset(r), []string{"nft", "-f", "-"}
+		if seed%3 == 2 {
+			run(t, p.host, "nft flush ruleset")
+			rules, tool = xtRuleset(r), []string{"iptables-nft-restore"}
+		}
 		p.host.Inside(func() error {
-			cmd := exec.Command("nft", "-f", "-")
+			cmd := exec.Command(tool[0], tool[1:]...)
 			cmd.Stdin = strings.NewReader(rules)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				return fmt.Errorf("%w: %s\n%s", err, out, rules)

@@ -44,6 +44,7 @@ func (t *Trace) Confirm(at map[string]Sighting, names map[string]string, refused
 	t.Sent = s
 	cross := slices.IndexFunc(t.Hops, func(h Hop) bool { return h.Result == Dies })
 	var first, last, missed *Hop
+	waiting := false
 	passed, onWay := map[string]Sighting{}, map[string]bool{}
 	for i := range t.Hops {
 		h := &t.Hops[i]
@@ -63,8 +64,12 @@ func (t *Trace) Confirm(at map[string]Sighting, names map[string]string, refused
 		if h.Answer && is.Answer >= n.Answer || !h.Answer && is.Packet >= n.Packet {
 			h.Seen = Seen
 			last = h
-		} else if missed == nil && (cross < 0 || i < cross) {
-			missed = h
+		} else if cross < 0 || i < cross {
+			if t.waits(i, cross) {
+				waiting = true
+			} else if missed == nil {
+				missed = h
+			}
 		}
 		if first == nil {
 			first = h
@@ -81,7 +86,21 @@ func (t *Trace) Confirm(at map[string]Sighting, names map[string]string, refused
 	if refused.TooLong && cross < 0 { // as the trace has told: or the sender is told so
 		s.Agrees, s.Summary = "unknown", "It was sent as one that may not be fragmented; in fragments it may arrive."
 	}
+	if waiting && s.Agrees == "yes" {
+		s.Summary += " (It waits for a neighbour to say its MAC: the question dies there as well.)"
+	}
 	s.tell(last)
+}
+
+// waits tells whether what was to pass a hop still waits for a neighbour to say its MAC: the question
+// for it goes by the same hops, and dies with them at the cross.
+func (t *Trace) waits(hop, cross int) bool {
+	for i := cross - 1; i >= 0; i-- {
+		if t.Hops[i].Stack != "" {
+			return t.Hops[i].asks && i < hop && t.Hops[cross].Stack == ""
+		}
+	}
+	return false
 }
 
 // judge tells whether what was seen is what the trace says.

@@ -179,6 +179,11 @@ func (k *walker) receive(n *nic, p packet) {
 	if !k.carries(n) {
 		return
 	}
+	const tag = 4 // of a VLAN: there is room for it (is_skb_forwardable)
+	if n.hasLink() && n.link.Kind == model.Veth && p.size > n.MTU+tag {
+		k.die(ByLink, fmt.Sprintf("ip link set %s mtu %d", n.Name, p.size), "its MTU is %d, and a veth takes nothing larger: the packet has %d bytes", n.MTU, p.size)
+		return
+	}
 	if n.stack.ns != nil {
 		k.secured(n, p)
 		k.hooks(n.stack, "ingress", seen{packet: &p, iif: n.Name, family: "netdev"}, n.Name)

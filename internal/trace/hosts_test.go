@@ -8,9 +8,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"drawbridge/internal/kernel"
 	"drawbridge/internal/model"
+	"drawbridge/internal/probe"
 	"drawbridge/internal/testnet"
 	"drawbridge/internal/trace"
 )
@@ -109,6 +111,47 @@ func (h host) pingsWith(size int) bool {
 	return ok
 }
 
+// confirm sends a marked packet as the trace has it, and holds against it where that is seen.
+func (h host) confirm(t *testing.T, tr *trace.Trace) {
+	t.Helper()
+	m := probe.NewMarked(tr.From.Address, tr.To.Address, tr.Protocol, tr.Port, tr.Size)
+	watched := map[string]*probe.Watcher{}
+	for _, x := range []struct {
+		n    *testnet.Net
+		link string
+	}{{h.near, "eth0"}, {h.host, "port"}, {h.host, "br0"}, {h.host, "up"}, {h.far, "eth0"}} {
+		id := "host/" + x.link
+		if x.n != h.host {
+			id = "netns:" + x.n.Name() + "/" + x.link
+		}
+		x.n.Inside(func() error {
+			w, err := m.Watch(x.link)
+			if err == nil {
+				watched[id] = w
+				t.Cleanup(func() { _ = w.Close() })
+			}
+			return err
+		})
+	}
+	at := func() map[string]trace.Sighting {
+		out := map[string]trace.Sighting{}
+		for id, w := range watched {
+			request, answer, _ := w.Seen()
+			out[id] = trace.Sighting{Packet: request, Answer: answer}
+		}
+		return out
+	}
+	h.near.Inside(func() error { _ = m.Send(context.Background()); return nil }) // no address, no way: told by silence
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if tr.Confirm(at(), nil, trace.Refused{}); tr.Sent.Answered && tr.Sent.Agrees == "yes" {
+			break
+		}
+	}
+	if tr.Sent.Agrees != "yes" {
+		t.Errorf("a marked packet: %s\n%+v", tr.Sent.Summary, at())
+	}
+}
+
 // secure is port security of ours: near may send as itself only.
 func (h host) secure(level string) {
 	h.host.Must(model.SecurePorts{Ports: []model.PortSecurity{{Link: "port", Level: level, MACs: []model.MAC{h.near.Look().Link("eth0").MAC},
@@ -163,6 +206,9 @@ func TestBrokenHosts(t *testing.T) {
 			// The trace tries a packet as large as the first link lets through.
 			if large := h.pingsWith(1500); c.ping != either && large != (c.by == "") {
 				t.Errorf("a packet of 1,500 bytes: %v", large)
+			}
+			if c.ping != either {
+				h.confirm(t, tr)
 			}
 			hop, d := tr.Cross()
 			if (d == nil) != (c.by == "") || d != nil && d.By != c.by || hop != nil && !strings.Contains(hop.Name, c.at) {

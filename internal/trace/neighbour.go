@@ -45,6 +45,7 @@ func (k *walker) resolveMAC(st *stack, n *nic, next netip.Addr) (model.MAC, bool
 			why += "; the last time nobody answered"
 		}
 		k.pass(ByNeighbour, "%s: %s, and %s answers%s", next, asks, owner.name(), why)
+		k.t.Hops[len(k.t.Hops)-1].asks = true
 		return owner.MAC, true
 	case entry != nil && (entry.State == "failed" || entry.State == "incomplete"):
 		k.die(ByNeighbour, "", "nobody answers for %s: the neighbour entry is %s", next, entry.State)

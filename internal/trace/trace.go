@@ -82,6 +82,8 @@ type Hop struct {
 	// Seen tells of an interface whether the packet that was sent was seen there; "" where
 	// none was sent, or it was not watched.
 	Seen string `json:"seen,omitempty"`
+	// asks: a packet waits here until a neighbour has said which MAC is its own.
+	asks bool
 }
 
 // Kind says what decides.
