@@ -23,6 +23,9 @@ func (g *graph) listParts(t *trace.Trace, top float64) (parts []Part, bottom flo
 	}
 	line(PlateText, t.Heading())
 	line(map[trace.Result]Style{trace.Pass: SubText, trace.Dies: DiesText, trace.May: MayText}[t.Result], t.Summary)
+	if t.Sent != nil {
+		line(map[string]Style{"yes": SubText, "no": DiesText, "unknown": MayText}[t.Sent.Agrees], t.Sent.Summary)
+	}
 	if len(t.Unknown) > 0 && t.Result != trace.May { // that says it itself
 		line(SubText, "Not known: "+strings.Join(t.Unknown, "; ")+".")
 	}
@@ -51,7 +54,7 @@ func (g *graph) columnParts(title string, hops []*trace.Hop, x, y, width float64
 	for _, h := range hops {
 		at := f.take(g.m.Subtitle + 2)
 		parts = append(parts, g.badgeParts(fmt.Sprint(h.Number), x, at, hopStyle([]*trace.Hop{h}))...)
-		for n, l := range wrap(g.m, PlateText, Clean(h.Name), width-(text-x)) {
+		for n, l := range wrap(g.m, PlateText, Clean(h.Place()), width-(text-x)) {
 			if n > 0 {
 				at = f.take(g.m.Subtitle)
 			}
@@ -114,5 +117,5 @@ func describeWay(t *trace.Trace) string {
 			names = append(names, h.Name)
 		}
 	}
-	return Clean(fmt.Sprintf(" %s: by %s. %s", t.Heading(), strings.Join(names, ", "), t.Summary))
+	return Clean(fmt.Sprintf(" %s: by %s. %s", t.Heading(), strings.Join(names, ", "), t.Outcome()))
 }

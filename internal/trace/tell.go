@@ -15,11 +15,7 @@ func Tell(t *Trace, width int, wrap func(text string, width int) []string) []str
 			way = now
 			out = append(out, "", map[string]string{"there": "The way there:", "back": "The answer:"}[way])
 		}
-		line := fmt.Sprintf("%3d %s %s", h.Number, sign(h.Result), h.Name)
-		if h.Seen != "" {
-			line += " · " + h.Seen
-		}
-		out = append(out, line)
+		out = append(out, fmt.Sprintf("%3d %s %s", h.Number, sign(h.Result), h.Place()))
 		for _, d := range h.Decisions {
 			lead := "      "
 			if d.Result != Pass {
@@ -56,6 +52,22 @@ func (t *Trace) Heading() string {
 		port = fmt.Sprintf(" port %d", t.Port)
 	}
 	return fmt.Sprintf("%s from %s to %s%s, %d bytes", strings.ToUpper(t.Protocol), endText(t.From), endText(t.To), port, t.Size)
+}
+
+// Place is what a reader calls the hop, and whether a packet that was sent was seen there.
+func (h *Hop) Place() string {
+	if h.Seen == "" {
+		return h.Name
+	}
+	return h.Name + " · " + h.Seen
+}
+
+// Outcome is the summary, and what became of a packet that was sent.
+func (t *Trace) Outcome() string {
+	if t.Sent == nil {
+		return t.Summary
+	}
+	return t.Summary + " " + t.Sent.Summary
 }
 
 func endText(e Endpoint) string {
