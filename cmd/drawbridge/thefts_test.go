@@ -121,6 +121,43 @@ func TestNoFightWithAManager(t *testing.T) {
 	w.stop()
 }
 
+// After a boot from our own files the manager has the bridge as well, and what was taken is
+// known all the same: nothing of what the bridge has is taken for superfluous.
+func TestTheftsAfterABoot(t *testing.T) {
+	for manager, theft := range map[string]string{
+		"systemd-networkd": "cp /etc/systemd/network/10-uplink.network /etc/systemd/network/00-a.network; networkctl reload",
+		"NetworkManager":   "nmcli --wait 0 connection up uplink",
+	} {
+		t.Run(manager, func(t *testing.T) {
+			t.Parallel()
+			s := newPersistSite(t, managerNamed(t, manager), booted.Options{})
+			if err := os.WriteFile(s.file, []byte(persistFile+"heal: true\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s.settled("eth0")
+			s.run("up", "--yes", "--persist", s.file)
+			if err := s.booted.Reboot(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			s.settled("br0")
+			testnet.Within(t, testnet.Patience, func() error {
+				if out := s.run("plan", s.file); !strings.Contains(out, "nothing to do") {
+					return errors.New(out)
+				}
+				return nil
+			})
+			w := s.watch()
+			began := time.Now()
+			s.do(theft)
+			s.mended(w, manager, theft, began)
+			w.stop()
+			if out := s.run("plan", s.file); !strings.Contains(out, "nothing to do") {
+				t.Error(out)
+			}
+		})
+	}
+}
+
 // newTheftSite is a booted host that is bridged, and wants to be mended.
 func newTheftSite(t *testing.T, manager string) *persistSite {
 	t.Helper()

@@ -40,10 +40,26 @@ func (k *Kernel) addRoutes(ctx context.Context, routes []model.Route) error {
 			ms, which = append(ms, m), append(which, r)
 		}
 		for i, err := range k.rt.doAll(ms) {
+			if isErrno(err, unix.EEXIST) {
+				err = k.sameRouteThere(ctx, family, which[i], err)
+			}
 			errs = append(errs, refusal(describe(which[i]), err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// sameRouteThere forgives a route that exists when it is the one that was asked for: a manager
+// may have brought it back since the dump.
+func (k *Kernel) sameRouteThere(ctx context.Context, family uint8, want model.Route, exists error) error {
+	there, err := k.namedRoutes(ctx, family)
+	if err != nil {
+		return err
+	}
+	if hasRoute(there, want) {
+		return nil
+	}
+	return exists
 }
 
 // taken: a link leads elsewhere for the same key.

@@ -49,7 +49,8 @@ func (n Note) Adopt(ns *model.Namespace) plan.Owned {
 		return slices.ContainsFunc(own.Links, func(l plan.OwnedLink) bool { return l.Name == name })
 	}
 	for _, u := range n.Owned.Uplinks {
-		if l := ns.Link(u.Name); l != nil && l.Master == u.Bridge {
+		// One that somebody has taken out of our bridge is known still: what is on the bridge is its.
+		if l := ns.Link(u.Name); l != nil && (l.Master == u.Bridge || l.Master == "" && ours(u.Bridge)) {
 			own.Uplinks = append(own.Uplinks, u)
 		}
 	}

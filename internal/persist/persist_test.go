@@ -366,3 +366,22 @@ func TestTheUnitNeedsItsFile(t *testing.T) {
 		}
 	}
 }
+
+// What a note tells of the uplink is in force while it is in our bridge, and when somebody
+// has taken it out; not when it is in another one, or when the bridge is not ours.
+func TestAdoptedUplink(t *testing.T) {
+	note := persist.Note{MACs: map[string]model.MAC{"br0": "02:00:00:00:00:01"}, Owned: plan.Owned{
+		Links:   []plan.OwnedLink{{Name: "br0", Index: 9, Kind: model.Bridged}},
+		Uplinks: []plan.OwnedUplink{{Name: "eth0", Bridge: "br0", Host: "move"}},
+	}}
+	for _, c := range []struct {
+		master string
+		mac    model.MAC // of br0
+		want   int
+	}{{"br0", "02:00:00:00:00:01", 1}, {"", "02:00:00:00:00:01", 1}, {"br7", "02:00:00:00:00:01", 0}, {"", "02:00:00:00:00:02", 0}} {
+		own := note.Adopt(&model.Namespace{Links: []model.Link{{Name: "br0", Index: 3, Kind: model.Bridged, MAC: c.mac}, {Name: "eth0", Index: 2, Master: c.master}}})
+		if len(own.Uplinks) != c.want {
+			t.Errorf("eth0 in %q, br0 with %s: %+v", c.master, c.mac, own)
+		}
+	}
+}
