@@ -273,17 +273,23 @@ func TestSilentServer(t *testing.T) {
 	router := s.lan("a", 1)
 	s.silence(router)
 	s.join("a", 1)
-	s.up(s.file(`networks: {lan: {mode: routed, bridge: br0, uplink: eth0}}
+	file := s.file(`networks: {lan: {mode: routed, bridge: br0, uplink: eth0}}
 machines: {web: {vmm: namespace, nics: {eth1: {network: lan, tap: tap0}}}}
-`))
+`)
+	s.up(file)
+	w := startWatch(t, s.bin, s.host.Name(), file)
 	s.says(`no DHCP server of the LAN of eth0 has answered the machine with 02:`, "status")
 	s.says(`risk, certain: service-trouble:lan[\s\S]*no DHCP server of the LAN`, "doctor")
 	if out := s.says(`"learned"[\s\S]*|"services"[\s\S]*`, "status", "--json"); strings.Contains(out, "198.18.1.1") {
 		t.Errorf("it has an address that nobody gave:\n%s", out)
 	}
+	if e := w.next("trouble"); !strings.HasPrefix(e.Words[0], "network lan: no DHCP server") {
+		t.Errorf("watch tells %q", e.Words)
+	}
 	s.serve(router, 1)
 	s.reaches(router, s.says(`198\.18\.1\.1\d\d`, "status", "--json"))
 	s.saysNot(`no DHCP server`, "status")
+	w.next("no-trouble")
 }
 
 // One machine asks the LAN's DHCP server for addresses in the name of a thousand, speaks for

@@ -64,6 +64,8 @@ func TestDriftLines(t *testing.T) {
 		{driftEvent{Event: "left", Error: "no\n way"}, "left alone: it could not be mended, the last of 6 times for this: no way"},
 		{driftEvent{Event: "failed", Error: "no\n  way"}, "not mended: no way"},
 		{driftEvent{Event: "as-wanted"}, "as wanted again"},
+		{driftEvent{Event: "trouble", Words: []string{"network lan: no \x1banswer", "x"}}, "trouble: network lan: no \ufffdanswer. And 1 more."},
+		{driftEvent{Event: "no-trouble"}, "no trouble any more"},
 	} {
 		if got := c.event.line(); got != c.want {
 			t.Errorf("got %q, want %q", got, c.want)

@@ -63,7 +63,7 @@ file.`,
 		Example: `  drawbridge watch
   drawbridge watch lab.yaml --changes       # all that differs, not only the first of it
   drawbridge watch --draw                   # with a picture of what differs
-  drawbridge watch --json | jq -r .event    # drift, mended, failed, left, as-wanted`,
+  drawbridge watch --json | jq -r .event    # drift, mended, failed, left, as-wanted, trouble`,
 		Args: fileArgument(&o.file),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.watchDrift(cmd.Context(), o) },
 	}
@@ -77,7 +77,8 @@ file.`,
 // driftEvent is what a watcher tells.
 type driftEvent struct {
 	Time time.Time `json:"time"`
-	// Event is watching, drift, mended, failed, left (given up) or as-wanted.
+	// Event is watching, drift, mended, failed, left (given up), as-wanted, trouble (of a
+	// service: no drift, and not ours to mend) or no-trouble.
 	Event string `json:"event"`
 	// Words are what differs from what is wanted, Steps what mends it.
 	Words []string `json:"words,omitempty"`
@@ -99,6 +100,7 @@ type drifting struct {
 	by       func() []string
 	patience map[string]*patience // by what is mended
 	told     string               // the drift that was told last, "" for none
+	troubles []string             // of services, as they were told last
 	rang     time.Time
 	who      []string
 }
@@ -182,6 +184,7 @@ func (w *drifting) note(names []string) {
 // latest, 0 where nothing presses.
 func (w *drifting) look(ctx context.Context) (again time.Duration, err error) {
 	p, words, err := w.compare(ctx)
+	w.trouble(p.Before)
 	var refused *plan.Refusal
 	switch {
 	case errors.Is(err, apply.ErrLocked):
@@ -249,6 +252,29 @@ func subject(p plan.Plan) string {
 	}
 	slices.Sort(all)
 	return strings.Join(slices.Compact(all), " ")
+}
+
+// trouble tells what services of ours cannot do just now, whenever that changes: a silent
+// DHCP server of the LAN, an address that somebody else has. No mend of ours helps there.
+func (w *drifting) trouble(now model.Snapshot) {
+	if len(now.Namespaces) == 0 {
+		return // nothing was read
+	}
+	var words []string
+	for _, s := range now.Services {
+		for _, t := range s.Troubles {
+			words = append(words, fmt.Sprintf("network %s: %s", s.Network, t))
+		}
+	}
+	if slices.Equal(words, w.troubles) {
+		return
+	}
+	w.troubles = words
+	if len(words) == 0 {
+		w.tell(driftEvent{Event: "no-trouble"})
+		return
+	}
+	w.tell(driftEvent{Event: "trouble", Words: words})
 }
 
 // compare plans from what is to what is wanted, while nobody else is at work here.
@@ -373,6 +399,14 @@ func (e driftEvent) line() string {
 			more = fmt.Sprintf(" And %d more.", n)
 		}
 		return "drift: " + draw.Clean(words[0]) + more + by
+	case "trouble":
+		more := ""
+		if n := len(e.Words) - 1; n > 0 {
+			more = fmt.Sprintf(". And %d more.", n)
+		}
+		return "trouble: " + draw.Clean(e.Words[0]) + more
+	case "no-trouble":
+		return "no trouble any more"
 	case "mended":
 		return fmt.Sprintf("mended in %d ms: %s", e.TookMS, strings.Join(e.Steps, "; "))
 	case "failed":
