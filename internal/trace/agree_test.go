@@ -167,6 +167,29 @@ func ruleset(r *rand.Rand) string {
 	return out.String()
 }
 
+// translations are random rules of nat.
+func translations(r *rand.Rand) string {
+	var out strings.Builder
+	questions := []string{"", "", "ip saddr 198.18.1.9", "udp dport 53", "tcp dport 80", `iifname "in"`, "ip daddr 198.18.0.9", "ip protocol icmp", "meta mark 0x1"}
+	chain := func(name, hook string, actions ...string) {
+		fmt.Fprintf(&out, "chain %s {\ntype nat hook %s; policy accept;\nip daddr 198.18.0.250 accept\n", name, hook)
+		for range r.IntN(4) {
+			q, a := questions[r.IntN(len(questions))], actions[r.IntN(len(actions))]
+			if !isPlain(q+" ") && !isPlain(a) {
+				q = ""
+			}
+			fmt.Fprintln(&out, q, a)
+		}
+		fmt.Fprintln(&out, "}")
+	}
+	out.WriteString("table ip n {\n")
+	chain("pre", "prerouting priority -100", "dnat to 198.18.0.10", "tcp dport 53 dnat to 198.18.0.80:80", "udp dport 53 dnat to :90", "dnat to tcp dport map { 80 : 198.18.0.9, 53 : 198.18.0.10 }", "ip daddr 198.18.0.9 dnat to 198.18.0.80", "accept")
+	chain("late", "prerouting priority -90", "dnat to 198.18.0.9", "accept")
+	chain("post", "postrouting priority 100", "masquerade", "ip saddr 198.18.1.9 snat to 198.18.0.1", "snat to ip saddr map { 198.18.1.10 : 198.18.0.7 }", "accept")
+	out.WriteString("}\n")
+	return out.String()
+}
+
 // What random rules of iptables ask and do.
 var (
 	xtQuestions = []string{
@@ -313,9 +336,43 @@ func (p path) snapshot(t *testing.T) *model.Snapshot {
 	return &s
 }
 
-// send sends probes, and tells which came out: a last one that every rule lets through tells
+// addressed is from whom a frame's packet is, and for whom: an address, and where it has ports
+// that of the destination.
+func addressed(f []byte) string {
+	src, dst, port := netip.AddrFrom4([4]byte(f[26:30])), netip.AddrFrom4([4]byte(f[30:34])), uint16(0)
+	protocol, ports := f[23], f[34:]
+	if f[12] == 0x86 {
+		src, dst, protocol, ports = netip.AddrFrom16([16]byte(f[22:38])), netip.AddrFrom16([16]byte(f[38:54])), f[20], f[54:]
+	}
+	if protocol == 6 || protocol == 17 {
+		port = binary.BigEndian.Uint16(ports[2:])
+	}
+	return fmt.Sprintf("%s > %s", src, netip.AddrPortFrom(dst, port))
+}
+
+// toldAddresses is the same by the trace: as the packet began, and what the rules have made of it.
+func toldAddresses(x sample, tr *trace.Trace) string {
+	src, dst := x.src.String(), netip.AddrPortFrom(x.dst, x.port).String()
+	for _, h := range tr.Hops {
+		for _, d := range h.Decisions {
+			words := strings.Fields(d.Text)
+			switch {
+			case h.Answer || d.By != trace.ByFirewall || len(words) < 3:
+			case words[1] == "becomes":
+				if dst = words[2]; x.port == 0 {
+					dst = netip.AddrPortFrom(netip.MustParseAddr(dst), 0).String()
+				}
+			case strings.Contains(d.Text, " goes on as "):
+				src = strings.TrimSuffix(words[4], ",")
+			}
+		}
+	}
+	return src + " > " + dst
+}
+
+// send sends probes, and tells which came out, and as what: a last one that every rule lets through tells
 // that they all have been decided about.
-func (p *path) send(t *testing.T, probes []sample) (arrived map[int]bool) {
+func (p *path) send(t *testing.T, probes []sample) (arrived map[int]string) {
 	t.Helper()
 	last := sample{netip.MustParseAddr("198.18.1.9"), netip.MustParseAddr("198.18.0.250"), "udp", 9}
 	for i, x := range append(probes, last) {
@@ -324,7 +381,7 @@ func (p *path) send(t *testing.T, probes []sample) (arrived map[int]bool) {
 			t.Fatal(err)
 		}
 	}
-	arrived = map[int]bool{}
+	arrived = map[int]string{}
 	_ = p.receiving.SetReadDeadline(time.Now().Add(testnet.Patience))
 	buf := make([]byte, 2048)
 	for {
@@ -337,7 +394,7 @@ func (p *path) send(t *testing.T, probes []sample) (arrived map[int]bool) {
 			return arrived
 		}
 		if id > 0 && id <= len(probes) && string(buf[:6]) != string(p.hostMAC) {
-			arrived[id-1] = true
+			arrived[id-1] = addressed(buf[:n])
 		}
 	}
 }
@@ -364,11 +421,14 @@ func TestVerdictsAgree(t *testing.T) {
 		src := netip.MustParseAddr("2001:db8:1::9")
 		probes = append(probes, sample{src, netip.MustParseAddr(dst), "udp", 53}, sample{src, netip.MustParseAddr(dst), "tcp", 80}, sample{src, netip.MustParseAddr(dst), "icmp", 0})
 	}
-	known, asked, lost := 0, 0, 0
+	known, asked, lost, translated := 0, 0, 0, 0
 	for seed := range uint64(45) {
 		r := rand.New(rand.NewPCG(seed, 48))
 		rules, tool := ruleset(r), []string{"nft", "-f", "-"}
-		if seed%3 == 2 {
+		switch seed % 3 {
+		case 1:
+			rules += translations(r)
+		case 2:
 			run(t, p.host, "nft flush ruleset")
 			rules, tool = xtRuleset(r), []string{"iptables-nft-restore"}
 		}
@@ -391,10 +451,12 @@ func TestVerdictsAgree(t *testing.T) {
 			switch told := there(tr); {
 			case told == trace.May:
 				continue
-			case (told == trace.Pass) != arrived[i]:
-				t.Errorf("seed %d: %+v: arrived: %v, and the trace says\n%s\n%s", seed, x, arrived[i], tell(tr), rules)
-			case !arrived[i]:
+			case (told == trace.Pass) != (arrived[i] != ""), told == trace.Pass && toldAddresses(x, tr) != arrived[i]:
+				t.Errorf("seed %d: %+v: arrived: %q, and the trace says %s\n%s\n%s", seed, x, arrived[i], toldAddresses(x, tr), tell(tr), rules)
+			case told != trace.Pass:
 				lost++
+			case !strings.HasPrefix(arrived[i], x.src.String()+" ") || !strings.HasSuffix(arrived[i], " "+netip.AddrPortFrom(x.dst, x.port).String()):
+				translated++
 			}
 			known++
 		}
@@ -402,8 +464,8 @@ func TestVerdictsAgree(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d of %d decided, %d of them lost", known, asked, lost)
-	if known < asked*6/10 || lost < known/10 || lost > known*9/10 {
+	t.Logf("%d of %d decided, %d of them lost, %d translated", known, asked, lost, translated)
+	if known < asked*6/10 || lost < known/10 || lost > known*9/10 || translated < known/50 {
 		t.Errorf("of %d packets %d were decided about, %d of them lost: this proves too little", asked, known, lost)
 	}
 }
