@@ -37,6 +37,8 @@ func (k groupsKernel) Do(ctx context.Context, op model.Operation) (model.Made, e
 		return nil, k.a.startGroup(k.s, keeper.Groups{Uplink: op.From, Link: op.To, Groups: op.Groups})
 	case model.LeaveGroups:
 		return nil, keeper.Folder(k.s.store.Dir).StopGroups(op.From)
+	case model.TakeOver:
+		return nil, k.a.takeOver(ctx, k.s, op)
 	case model.LeaveAlone, model.ManageAgain:
 		return nil, k.a.tellManager(ctx, k.s, op)
 	default:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"drawbridge/internal/kernel"
 	"drawbridge/internal/manager"
 	"drawbridge/internal/model"
 	"drawbridge/internal/plan"
@@ -23,10 +24,15 @@ func (s *session) managerSystem() manager.System {
 	}
 }
 
+// hands do for managers what they do not do themselves.
+func (s *session) hands() manager.Hands {
+	return manager.Hands{Show: s.kernel.Show, Rewrite: hostFiles().Rewrite, Shield: kernel.Shield, Run: s.runQuietly}
+}
+
 // tellManager carries out what a manager is told. One that does not answer has it in its
 // file, and reads that when it starts anew: it is told of, and stops nothing.
 func (a *app) tellManager(ctx context.Context, s *session, op model.Operation) error {
-	err := manager.Tell(ctx, s.managerSystem(), "/", op)
+	err := manager.Tell(ctx, s.managerSystem(), "/", op, s.hands())
 	var unheard *manager.Unheard
 	if errors.As(err, &unheard) {
 		fmt.Fprintln(a.err, "note:", err)

@@ -22,7 +22,11 @@ type persistOptions struct {
 	manager      string // "" for who has the uplink
 	yes, json    bool
 	overwrite    bool
+	// nextBoot: the manager reads the files at the next boot, and is told nothing now.
+	nextBoot bool
 }
+
+const nextBootHelp = "leave it to the next boot: the manager takes nothing over now"
 
 func newPersistCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
@@ -73,16 +77,25 @@ func newPersistWriteCommand(a *app) *cobra.Command {
 		Use:   "write [FILE]",
 		Short: "Write them: the next boot brings this network back",
 		Long: `Write the files, all of them or none: the next boot brings back what 'up' has made.
-The network as it is now is not touched. Only what is up is written down: 'drawbridge
-up' comes first.
-` + persistCodes,
+Only what is up is written down: 'drawbridge up' comes first.
+
+The manager then takes over what is up, as it is: it reads the files, finds everything as
+they say, and has nothing to change. No packet is lost. Whatever becomes another (the
+manager dies, hangs, refuses; a gateway is silent, a connection stalls), it is rolled back:
+the manager leaves it alone as before, until the next boot. With --next-boot it is not
+asked at all.
+` + persistCodes + `
+A manager that takes nothing over is told of, and is no failure; 4 that could not be rolled
+back wholly.`,
 		Example: `  drawbridge up && drawbridge persist write
-  drawbridge persist write lab.yaml --manager unit --yes`,
+  drawbridge persist write lab.yaml --manager unit --yes
+  drawbridge persist write --next-boot`,
 		Args: fileArgument(&o.file),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.persistWrite(cmd.Context(), o) },
 	}
 	o.flags(cmd)
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "ask nothing")
+	cmd.Flags().BoolVar(&o.nextBoot, "next-boot", false, nextBootHelp)
 	cmd.Flags().BoolVar(&o.overwrite, "overwrite", false, "write files of ours anew that somebody has changed; those are kept in /var/lib/drawbridge")
 	return cmd
 }
@@ -194,6 +207,9 @@ func (a *app) persistShow(ctx context.Context, o persistOptions) error {
 		return a.filesJSON(w, changes)
 	}
 	printFiles(a.out, w, changes)
+	if p, err := s.planTakeOver(ctx, w.Manager); err == nil && len(p.Steps) > 0 && len(w.ahead) == 0 {
+		fmt.Fprintf(a.err, "note: when they are written, %s takes over %s as they are; 'persist write --next-boot' leaves it to the next boot\n", p.Steps[0].Do.Object(), namesOf(p.Steps[0].Do))
+	}
 	if len(w.ahead) > 0 {
 		fmt.Fprintf(a.err, "note: %s of 'drawbridge up' are still to be done; 'persist write' waits for them\n", counted(len(w.ahead), "step"))
 	}
@@ -216,7 +232,10 @@ func (a *app) persistWrite(ctx context.Context, o persistOptions) error {
 	if err != nil {
 		return err
 	}
-	return a.writeFiles(ctx, w, o)
+	if err := a.writeFiles(ctx, w, o); err != nil || o.nextBoot {
+		return err
+	}
+	return a.handOver(ctx, s, w.Manager, o)
 }
 
 // canPersist refuses what could not be written after a change, before it.
@@ -327,6 +346,9 @@ func (a *app) persistRemove(o persistOptions) error {
 		if err := s.store.SaveOwned(own); err != nil {
 			return err
 		}
+	}
+	if err := a.stepAside(s); err != nil {
+		return err
 	}
 	removed, err := hostFiles().Remove()
 	if err != nil {

@@ -42,6 +42,8 @@ type upOptions struct {
 	looks   looks
 	// persist writes the files of the next boot once all is done and confirmed.
 	persist bool
+	// nextBoot: with persist, the manager takes nothing over now.
+	nextBoot bool
 	// wait is the patience with whoever brings the uplinks up, at boot.
 	wait time.Duration
 }
@@ -58,7 +60,8 @@ transaction with an undo journal, and verified. Whatever fails, also Ctrl-C, rol
 the host back to what it was. Run again, it does only what has changed since.
 
 Nothing is made permanent: a reboot is a way back as well. With --persist the next boot
-brings it back, once all is done and confirmed: see 'drawbridge persist'.
+brings it back, once all is done and confirmed, and the network manager takes it over as it
+is: see 'drawbridge persist write'.
 ` + exitCodesHelp,
 		Example: `  drawbridge up
   drawbridge up lab.yaml --uplink eth1 --yes
@@ -70,6 +73,9 @@ brings it back, once all is done and confirmed: see 'drawbridge persist'.
 			if cmd.Flags().Changed("confirm") && o.confirm < leastConfirm {
 				return withCode(exitUsage, fmt.Errorf("--confirm %s: nobody can confirm within less than %s\n  hint: --confirm 60s", o.confirm, leastConfirm))
 			}
+			if o.nextBoot && !o.persist {
+				return withCode(exitUsage, errors.New("--next-boot: nothing is written for the next boot\n  hint: add --persist"))
+			}
 			return a.up(cmd.Context(), o)
 		},
 	}
@@ -79,6 +85,7 @@ brings it back, once all is done and confirmed: see 'drawbridge persist'.
 	o.looks.flags(cmd)
 	cmd.Flags().DurationVar(&o.wait, "wait", 0, "wait up to `TIME` until the uplink has addresses to move, as at boot")
 	cmd.Flags().BoolVar(&o.persist, "persist", false, "keep it over a reboot: 'drawbridge persist write' when all is done and confirmed")
+	cmd.Flags().BoolVar(&o.nextBoot, "next-boot", false, "with --persist: "+nextBootHelp)
 	cmd.Flags().DurationVar(&o.confirm, "confirm", 0, "roll back unless 'drawbridge confirm' comes within `TIME`, from any session")
 	return cmd
 }
@@ -192,7 +199,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	if !o.persist {
 		return a.change(ctx, want, o)
 	}
-	p := persistOptions{file: o.file, uplink: o.uplink, yes: true}
+	p := persistOptions{file: o.file, uplink: o.uplink, yes: true, nextBoot: o.nextBoot}
 	if err := a.canPersist(ctx, p); err != nil {
 		return err
 	}

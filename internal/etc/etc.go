@@ -8,6 +8,7 @@ package etc
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -207,6 +208,41 @@ func (f Folder) Write(r Request) ([]Change, error) {
 		}
 	}
 	return changes, f.save(*after)
+}
+
+// Rewrite gives files of ours other contents, by their paths: all of them or none. Those that
+// somebody has changed are refused.
+func (f Folder) Rewrite(contents map[string]string) error {
+	w, err := f.Read()
+	if err != nil || len(contents) == 0 {
+		return err
+	}
+	r := Request{Manager: w.Manager, Note: w.Note}
+	for _, e := range w.Files {
+		info, err := os.Lstat(f.at(e.Path))
+		if err != nil {
+			return err
+		}
+		if _, sum, err := f.sum(e.Path); err != nil || sum != e.Sum {
+			return cmp.Or[error](err, &Refused{e.Path, "was changed by hand since drawbridge wrote it", "'drawbridge persist write --overwrite' writes it anew"})
+		}
+		file := persist.File{Path: e.Path, Mode: info.Mode().Perm()}
+		if info.Mode()&fs.ModeSymlink != 0 {
+			file.Link, err = os.Readlink(f.at(e.Path))
+		} else if file.Content = contents[e.Path]; file.Content == "" {
+			file.Content, _, err = f.sum(e.Path)
+		}
+		if err != nil {
+			return err
+		}
+		r.Files = append(r.Files, file)
+		delete(contents, e.Path)
+	}
+	for path := range contents {
+		return &Refused{path, "is not one of the files that drawbridge wrote", "drawbridge persist write"}
+	}
+	_, err = f.Write(r)
+	return err
 }
 
 // begin checks a write and notes what is there before it; after is the journal at its end,

@@ -17,6 +17,7 @@ const filterSkipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS
 type rawLink struct {
 	model.Link
 	arphrd uint16
+	flags  uint32 // IFF_UP and others
 	master int
 	active int // of a bond: the index of the member in use
 	// lower is IFLA_LINK: the peer of a veth, the parent of a VLAN. It counts in the
@@ -98,8 +99,8 @@ func parseLink(b []byte) (rawLink, error) {
 	}
 	l.arphrd = native.Uint16(b[2:])
 	l.Index = int(int32(native.Uint32(b[4:])))
-	flags := native.Uint32(b[8:])
-	l.Up, l.Carrier = flags&unix.IFF_UP != 0, flags&unix.IFF_LOWER_UP != 0
+	l.flags = native.Uint32(b[8:])
+	l.Up, l.Carrier = l.flags&unix.IFF_UP != 0, l.flags&unix.IFF_LOWER_UP != 0
 	var info linkInfo
 	var nested error
 	err := walk(b[unix.SizeofIfInfomsg:], func(typ uint16, v []byte) {

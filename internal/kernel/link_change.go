@@ -200,6 +200,22 @@ func (k *Kernel) moveLink(o model.MoveLink) error {
 	return err
 }
 
+// Show has the kernel tell all who listen of a link that has not changed: it hears all
+// multicast for a moment, as a bridge's port does anyhow (dev_set_allmulti). A request that
+// changes nothing is told to nobody.
+func (k *Kernel) Show(name string) error {
+	l, err := k.linkByName(name)
+	if err != nil {
+		return err
+	}
+	for _, flags := range []uint32{^l.flags & unix.IFF_ALLMULTI, l.flags & unix.IFF_ALLMULTI} {
+		if err := k.changeLink(name, flags, unix.IFF_ALLMULTI, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (k *Kernel) setUp(o model.SetUp) error {
 	var flags uint32
 	if o.Up {

@@ -15,7 +15,12 @@ import (
 type bus struct {
 	conn *dbus.Conn
 	ctx  context.Context
+	// patience is how long one answer is waited for.
+	patience time.Duration
 }
+
+// callTime is how long a manager may take for one answer, where much is asked of it.
+const callTime = 5 * time.Second
 
 var errNoBus = errors.New("there is no D-Bus here")
 
@@ -54,7 +59,7 @@ func (s System) bus(ctx context.Context) (*bus, error) {
 			conn.Close()
 			return nil, fmt.Errorf("D-Bus: %w", err)
 		}
-		return &bus{conn, ctx}, nil
+		return &bus{conn, ctx, min(callTime, time.Until(deadline).Round(100*time.Millisecond))}, nil
 	}
 	return nil, errNoBus
 }
@@ -63,16 +68,27 @@ func (b *bus) close() { _ = b.conn.Close() }
 
 // call asks a service. One that does not run is not started by the question.
 func (b *bus) call(service, path, method string, result any, args ...any) error {
-	call := b.conn.Object(service, dbus.ObjectPath(path)).CallWithContext(b.ctx, method, dbus.FlagNoAutoStart, args...)
+	var results []any
+	if result != nil {
+		results = []any{result}
+	}
+	return b.callAll(service, path, method, results, args...)
+}
+
+// callAll is call with several results, or none.
+func (b *bus) callAll(service, path, method string, results []any, args ...any) error {
+	ctx, cancel := context.WithTimeout(b.ctx, callTime)
+	defer cancel()
+	call := b.conn.Object(service, dbus.ObjectPath(path)).CallWithContext(ctx, method, dbus.FlagNoAutoStart, args...)
 	switch {
 	case errors.Is(call.Err, context.DeadlineExceeded), errors.Is(call.Err, dbus.ErrClosed):
-		return fmt.Errorf("no answer within %v", AskTime)
+		return fmt.Errorf("no answer within %v", b.patience)
 	case call.Err != nil:
 		return call.Err
-	case result == nil:
+	case results == nil:
 		return nil
 	}
-	return call.Store(result)
+	return call.Store(results...)
 }
 
 // pid is the process that has a name on the bus.

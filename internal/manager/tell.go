@@ -34,14 +34,14 @@ const takeBack = 5 * time.Second
 
 // Tell carries out a LeaveAlone or a ManageAgain: writes or takes away the file below root,
 // and has the manager read it. The error is an [Unheard] where only the latter was in vain.
-func Tell(ctx context.Context, s System, root string, op model.Operation) error {
+func Tell(ctx context.Context, s System, root string, op model.Operation, h Hands) error {
 	var name string
 	var change func(have []string) []string
 	var links []string
-	leave := false
+	leave, taken := false, false
 	switch op := op.(type) {
 	case model.LeaveAlone:
-		name, links, leave = op.Manager, op.Links, true
+		name, links, leave, taken = op.Manager, op.Links, true, op.Taken
 		change = func(have []string) []string { return append(have, links...) }
 	case model.ManageAgain:
 		name, links = op.Manager, op.Links
@@ -51,7 +51,12 @@ func Tell(ctx context.Context, s System, root string, op model.Operation) error 
 	default:
 		return fmt.Errorf("%s: %w: nothing that a manager is told", op.Op(), model.ErrInvalid)
 	}
-	if !model.CanBeTold(name) {
+	switch {
+	case name == Ifupdown:
+		return s.ifupdownForgets(root, links)
+	case name == Ifupdown2 && leave:
+		return nil // it goes by what is there
+	case !model.CanBeTold(name):
 		return fmt.Errorf("%s: %w: it cannot be told", name, model.ErrInvalid)
 	}
 	if len(links) == 0 {
@@ -64,7 +69,15 @@ func Tell(ctx context.Context, s System, root string, op model.Operation) error 
 	if !changed && !leave {
 		return nil // it was never told
 	}
-	if err := s.reload(ctx, name, links, leave); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, AskTime+takeBack)
+	defer cancel()
+	if taken && name == Networkd {
+		err = s.networkdLetsGo(ctx, root, links)
+	} else {
+		s.keepNoMore(root, links)
+		err = s.reload(ctx, name, links, leave, h)
+	}
+	if err != nil {
 		return &Unheard{name, err}
 	}
 	return nil
@@ -100,17 +113,12 @@ func rewrite(path, name string, change func([]string) []string) (changed bool, e
 }
 
 // reload has a manager read its files, and waits until it has done what they say.
-func (s System) reload(ctx context.Context, name string, links []string, leave bool) error {
-	ctx, cancel := context.WithTimeout(ctx, AskTime+takeBack)
-	defer cancel()
-	b, err := s.bus(ctx)
+func (s System) reload(ctx context.Context, name string, links []string, leave bool, h Hands) error {
+	b, err := s.connect(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	if err := b.await(name); err != nil {
-		return err
-	}
 	if name == Networkd {
 		return b.call("org.freedesktop.network1", "/org/freedesktop/network1", "org.freedesktop.network1.Manager.Reload", nil)
 	}
@@ -124,7 +132,7 @@ func (s System) reload(ctx context.Context, name string, links []string, leave b
 		return err
 	}
 	for _, link := range links {
-		if err := b.setManaged(link, !leave); err != nil {
+		if err := b.setManaged(link, !leave, h); err != nil {
 			return fmt.Errorf("%s: %w", link, err)
 		}
 	}
@@ -165,9 +173,8 @@ func (b *bus) await(name string) (err error) {
 
 // setManaged has NetworkManager let a device go as it is, or take it up. The file alone does
 // not make it let go of one that it has set up.
-func (b *bus) setManaged(link string, managed bool) error {
-	var path dbus.ObjectPath
-	err := b.call("org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager", "org.freedesktop.NetworkManager.GetDeviceByIpIface", &path, link)
+func (b *bus) setManaged(link string, managed bool, h Hands) (err error) {
+	path, err := b.device(link)
 	var refused dbus.Error
 	if errors.As(err, &refused) && refused.Name == "org.freedesktop.NetworkManager.UnknownDevice" {
 		return nil // it is yet to be made, or gone
@@ -175,8 +182,14 @@ func (b *bus) setManaged(link string, managed bool) error {
 	if err != nil {
 		return err
 	}
-	set := "org.freedesktop.DBus.Properties.Set"
-	if err := b.call("org.freedesktop.NetworkManager", string(path), set, nil, nmDevice, "Managed", dbus.MakeVariant(managed)); err != nil {
+	if managed {
+		restore, err := b.keepIPv6(link, h)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, restore()) }()
+	}
+	if err := b.setDevice(link, "Managed", managed); err != nil {
 		return err
 	}
 	// NM_DEVICE_STATE_UNMANAGED; disconnected is as far as it comes without a profile.

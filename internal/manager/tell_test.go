@@ -21,7 +21,7 @@ func TestTellWithoutABus(t *testing.T) {
 		tell := func(op model.Operation) {
 			t.Helper()
 			var unheard *Unheard
-			if err := Tell(t.Context(), s, root, op); err != nil && (!errors.As(err, &unheard) || !errors.Is(err, errNoBus)) {
+			if err := Tell(t.Context(), s, root, op, Hands{}); err != nil && (!errors.As(err, &unheard) || !errors.Is(err, errNoBus)) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -40,7 +40,7 @@ func TestTellWithoutABus(t *testing.T) {
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: it is still there: %v", name, err)
 		}
-		if err := Tell(t.Context(), s, root, model.ManageAgain{Manager: name, Links: []string{"eth0"}}); err != nil {
+		if err := Tell(t.Context(), s, root, model.ManageAgain{Manager: name, Links: []string{"eth0"}}, Hands{}); err != nil {
 			t.Errorf("%s: what was never told: %v", name, err)
 		}
 	}
@@ -49,11 +49,11 @@ func TestTellWithoutABus(t *testing.T) {
 func TestTellNobody(t *testing.T) {
 	root := t.TempDir()
 	for _, op := range []model.Operation{model.LeaveAlone{Manager: "acme", Links: []string{"eth0"}}, model.SetUp{Link: "eth0"}} {
-		if err := Tell(t.Context(), page(nil), root, op); !errors.Is(err, model.ErrInvalid) {
+		if err := Tell(t.Context(), page(nil), root, op, Hands{}); !errors.Is(err, model.ErrInvalid) {
 			t.Errorf("%v: %v", op, err)
 		}
 	}
-	if err := Tell(t.Context(), page(nil), root, model.LeaveAlone{Manager: Networkd}); err != nil {
+	if err := Tell(t.Context(), page(nil), root, model.LeaveAlone{Manager: Networkd}, Hands{}); err != nil {
 		t.Error(err)
 	}
 	entries, err := os.ReadDir(root)
@@ -69,7 +69,7 @@ func TestTellReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	var unheard *Unheard
-	if err := Tell(t.Context(), page(nil), root, model.LeaveAlone{Manager: Networkd, Links: []string{"br0"}}); err == nil || errors.As(err, &unheard) {
+	if err := Tell(t.Context(), page(nil), root, model.LeaveAlone{Manager: Networkd, Links: []string{"br0"}}, Hands{}); err == nil || errors.As(err, &unheard) {
 		t.Errorf("%v", err)
 	}
 }
@@ -81,7 +81,7 @@ func TestTellInVain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	var unheard *Unheard
-	if err := Tell(ctx, onBus(t, socket), t.TempDir(), model.LeaveAlone{Manager: NetworkManager, Links: []string{"br0"}}); !errors.As(err, &unheard) {
+	if err := Tell(ctx, onBus(t, socket), t.TempDir(), model.LeaveAlone{Manager: NetworkManager, Links: []string{"br0"}}, Hands{}); !errors.As(err, &unheard) {
 		t.Errorf("%v", err)
 	}
 }

@@ -16,7 +16,21 @@ type LeaveAlone struct {
 	Later []string `json:"later,omitempty"`
 	// Follows: another has it in its Later.
 	Follows bool `json:"follows,omitempty"`
+	// Taken: it holds them, by a [TakeOver] or since the boot, and must let go without taking
+	// what it gave.
+	Taken bool `json:"taken,omitempty"`
 }
+
+// TakeOver has a manager take links over as they are, from files of ours that tell it so:
+// it finds everything as wanted, and touches nothing. The bridges come before their ports.
+type TakeOver struct {
+	Manager string   `json:"manager"`
+	Bridges []string `json:"bridges"`
+	Ports   []string `json:"ports,omitempty"` // uplinks and taps
+}
+
+// Links are the bridges and their ports.
+func (o TakeOver) Links() []string { return slices.Concat(o.Bridges, o.Ports) }
 
 // ManageAgain takes a [LeaveAlone] back for links; what was not told is no error.
 type ManageAgain struct {
@@ -26,9 +40,11 @@ type ManageAgain struct {
 
 func (LeaveAlone) Op() string  { return "leave-alone" }
 func (ManageAgain) Op() string { return "manage-again" }
+func (TakeOver) Op() string    { return "take-over" }
 
 func (o LeaveAlone) Object() string  { return o.Manager }
 func (o ManageAgain) Object() string { return o.Manager }
+func (o TakeOver) Object() string    { return o.Manager }
 
 func (o LeaveAlone) apply(s *Snapshot) error {
 	n := s.Here()
@@ -43,10 +59,19 @@ func (o LeaveAlone) apply(s *Snapshot) error {
 // What a manager does with a link that it is given back is its own affair.
 func (o ManageAgain) apply(*Snapshot) error { return nil }
 
+// Nothing changes: that is what it is for.
+func (o TakeOver) apply(*Snapshot) error { return nil }
+
 // The managers that can be told.
 const (
 	NetworkManager = "NetworkManager"
 	Networkd       = "systemd-networkd"
+)
+
+// The managers that do nothing by themselves: they note what is up.
+const (
+	Ifupdown  = "ifupdown"
+	Ifupdown2 = "ifupdown2"
 )
 
 // CanBeTold tells whether a manager has runtime configuration by which it leaves links alone.

@@ -291,7 +291,7 @@ var operationTypes = func() map[string]reflect.Type {
 	for _, op := range []Operation{
 		CreateBridge{}, CreateTap{}, CreateTaps{}, CreateVeth{}, DeleteLink{}, DeleteLinks{}, MoveLink{}, SetUp{}, SetMaster{}, SetMAC{}, SetMTU{},
 		AddAddresses{}, DeleteAddresses{}, SettleAddresses{}, AddRoutes{}, DeleteRoutes{}, MoveRoutes{},
-		CopyNeighbours{}, AddProxies{}, DeleteProxies{}, ForgetLearned{}, CopyRules{}, DeleteRules{}, SetToken{}, SolicitRouters{}, RenewAddresses{}, JoinGroups{}, LeaveGroups{}, LeaveAlone{}, ManageAgain{}, SecurePorts{}, FreePorts{}, SetIsolated{}, SetForwarding{}, DropForwarding{}, OpenPassage{}, ClosePassage{}, SetBridge{}, ResetOffloads{}, AllowOffloads{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{},
+		CopyNeighbours{}, AddProxies{}, DeleteProxies{}, ForgetLearned{}, CopyRules{}, DeleteRules{}, SetToken{}, SolicitRouters{}, RenewAddresses{}, JoinGroups{}, LeaveGroups{}, LeaveAlone{}, ManageAgain{}, TakeOver{}, SecurePorts{}, FreePorts{}, SetIsolated{}, SetForwarding{}, DropForwarding{}, OpenPassage{}, ClosePassage{}, SetBridge{}, ResetOffloads{}, AllowOffloads{}, WaitUp{}, RedirectIngress{}, EndRedirect{}, SetSetting{},
 		StartMachine{}, StopMachine{}, StartMachines{}, StopMachines{}, PlugNIC{}, UnplugNIC{}, ConfigureNIC{},
 		StartService{}, ChangeService{}, StopService{},
 	} {

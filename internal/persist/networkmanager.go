@@ -61,8 +61,8 @@ type keyfiles struct {
 }
 
 // profile begins a profile: keys of [connection].
-func profile(kind, link, master string, more ...string) *ini {
-	lines := []string{"id=drawbridge " + link, "uuid=" + profileUUID(link), "type=" + kind, "interface-name=" + link}
+func (k *keyfiles) profile(kind, link, master string, more ...string) *ini {
+	lines := []string{"id=drawbridge " + link, "uuid=" + k.uuid(link), "type=" + kind, "interface-name=" + link}
 	if master != "" {
 		lines = append(lines, "master="+master, "slave-type=bridge")
 	}
@@ -71,16 +71,22 @@ func profile(kind, link, master string, more ...string) *ini {
 	return text
 }
 
-// profileUUID is the same for a name at every write (RFC 9562, 5.8: a hash of our own).
-func profileUUID(link string) string {
+// uuid is that of the file that is there: NetworkManager has taken the link over by it. Of
+// a new one it is the same for a name at every write (RFC 9562, 5.8: a hash of our own).
+func (k *keyfiles) uuid(link string) string {
+	if sections, _ := parseINI(k.have[keyfilePath(link)]); len(values(sections, "connection", "uuid")) == 1 {
+		return values(sections, "connection", "uuid")[0]
+	}
 	h := sha256.Sum256([]byte("drawbridge profile " + link))
 	h[6], h[8] = h[6]&0x0f|0x80, h[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", h[:4], h[4:6], h[6:8], h[8:10], h[10:16])
 }
 
+func keyfilePath(link string) string { return keyfileDir + "drawbridge-" + link + ".nmconnection" }
+
 func (k *keyfiles) file(link, why string, text *ini) {
 	// Others may not read a keyfile, or NetworkManager passes it over.
-	k.out.Files = append(k.out.Files, File{Path: keyfileDir + "drawbridge-" + link + ".nmconnection", Mode: 0o600, Content: mark(why) + text.String(), Why: why})
+	k.out.Files = append(k.out.Files, File{Path: keyfilePath(link), Mode: 0o600, Content: mark(why) + text.String(), Why: why})
 }
 
 func (k *keyfiles) bridge(b Bridge) error {
@@ -101,7 +107,7 @@ func (k *keyfiles) bridge(b Bridge) error {
 	if !b.Moved {
 		theirs = keyfile{}
 	}
-	text := profile("bridge", b.Name, "", theirs.pick("connection", hostConnectionKeys)...)
+	text := k.profile("bridge", b.Name, "", theirs.pick("connection", hostConnectionKeys)...)
 	var wired []string
 	if b.MAC != "" {
 		wired = append(wired, "cloned-mac-address="+string(b.MAC))
@@ -147,7 +153,7 @@ func (k *keyfiles) uplink(b Bridge, theirs keyfile) error {
 		}
 		priority = max(priority, other.priority()+1)
 	}
-	text := profile("ethernet", b.Uplink, b.Name, append([]string{"autoconnect-priority=" + strconv.Itoa(priority)}, theirs.pick("connection", wireConnectionKeys)...)...)
+	text := k.profile("ethernet", b.Uplink, b.Name, append([]string{"autoconnect-priority=" + strconv.Itoa(priority)}, theirs.pick("connection", wireConnectionKeys)...)...)
 	wired, mtu := []string{}, false
 	for _, s := range theirs.sections {
 		if s.name != "ethernet" && s.name != "802-3-ethernet" {
@@ -301,7 +307,7 @@ func (k *keyfiles) noteIAID(b Bridge) {
 }
 
 func (k *keyfiles) tap(t Tap) error {
-	text := profile("tun", t.Name, t.Bridge)
+	text := k.profile("tun", t.Name, t.Bridge)
 	var wired []string
 	if t.MAC != "" {
 		wired = append(wired, "cloned-mac-address="+string(t.MAC))

@@ -104,14 +104,33 @@ func (b *builder) leaveUplink(uplink string) {
 	}
 }
 
-// leaveGoing tells NetworkManager of what is taken apart where it holds it, as it does after
-// a reboot from our own files: it plugs a port in again that is taken out, and makes a
-// bridge anew. What it is told to let go stays as it is, addresses too; networkd would take
-// those, and does nothing by itself about a port.
+// leaveGoing tells the managers of what is taken apart where they hold it, as they do from
+// our own files, since a reboot or a [model.TakeOver]. NetworkManager plugs a port in again
+// that is taken out, and makes a bridge anew: it is told first, and what it lets go stays as
+// it is. networkd would take the addresses, and does nothing by itself meanwhile: it is
+// told by [builder.leaveGone], when the uplink has its own addresses again.
 func (b *builder) leaveGoing(w *wanted) {
-	var links []string
+	for _, manager := range []string{model.NetworkManager, model.Networkd} {
+		links := b.going(w, manager)
+		if len(links) == 0 {
+			continue
+		}
+		if manager == model.Networkd {
+			b.step(fmt.Sprintf("Note that %s is to leave %s alone", manager, namesOf(links)),
+				"It holds them by files of ours, and would take the addresses if it were told now.",
+				model.LeaveAlone{Manager: manager, Later: links})
+			continue
+		}
+		b.step(fmt.Sprintf("Tell %s to leave %s alone", manager, namesOf(links)),
+			"It has made them at boot, or has taken them over, and would make again what is taken apart here. It is told for this boot only.",
+			model.LeaveAlone{Manager: manager, Links: links})
+	}
+}
+
+// going are the links of ours that are taken apart, and that a manager holds.
+func (b *builder) going(w *wanted, manager string) (links []string) {
 	add := func(name string) {
-		if b.manages(model.NetworkManager, name) && !slices.Contains(links, name) {
+		if b.manages(manager, name) && !slices.Contains(links, name) {
 			links = append(links, name)
 		}
 	}
@@ -125,11 +144,46 @@ func (b *builder) leaveGoing(w *wanted) {
 			add(l.Name)
 		}
 	}
-	if len(links) > 0 {
-		b.step(fmt.Sprintf("Tell %s to leave %s alone", model.NetworkManager, namesOf(links)),
-			"It has made them at boot, and would make again what is taken apart here. It is told for this boot only.",
-			model.LeaveAlone{Manager: model.NetworkManager, Links: links})
+	return links
+}
+
+// leaveGone tells networkd of what has been taken apart: it has given nothing any more to
+// what is left of it.
+func (b *builder) leaveGone(gone []string) {
+	left := slices.DeleteFunc(gone, func(name string) bool { return !b.manages(model.Networkd, name) })
+	if len(left) > 0 {
+		b.step(fmt.Sprintf("Tell %s to leave %s alone", model.Networkd, namesOf(left)),
+			"By files of ours it would be a port of the bridge again at the next reload.",
+			model.LeaveAlone{Manager: model.Networkd, Links: left, Follows: true})
 	}
+}
+
+// unnote has ifupdown note what has been taken apart, that it has noted as up: 'ifdown' goes by
+// what it has noted.
+func (b *builder) unnote(noted []string) {
+	if len(noted) > 0 {
+		b.step(fmt.Sprintf("Note for %s that %s are as before", model.Ifupdown, namesOf(noted)),
+			"It notes what is up, and 'ifdown' goes by that.",
+			model.ManageAgain{Manager: model.Ifupdown, Links: noted})
+	}
+}
+
+// notedGoing are the links that are taken apart and that ifupdown has noted: all or none.
+func (b *builder) notedGoing(w *wanted) (noted []string) {
+	for _, l := range b.own.Links {
+		if w.bridge(l.Name) == nil && w.cable(l.Name) == nil && !b.stays(l, w) && b.noted(model.Ifupdown, l.Name) {
+			noted = append(noted, l.Name)
+		}
+	}
+	if len(noted) == 0 {
+		return nil
+	}
+	for _, u := range b.own.Uplinks {
+		if wb := w.bridge(u.Bridge); wb == nil || wb.uplink != u.Name {
+			noted = append(noted, u.Name)
+		}
+	}
+	return noted
 }
 
 // GiveBack plans what `down` left for later: see Options.Written.
@@ -190,6 +244,9 @@ func inverseForManager(op model.Operation, ns *model.Namespace) model.Operations
 		if op.Follows {
 			return nil
 		}
+		if undo := takenBack(op, ns); undo != nil {
+			return undo
+		}
 		back := model.ManageAgain{Manager: op.Manager, Links: slices.Concat(op.Links, op.Later)}
 		undo := model.Operations{back}
 		for _, link := range op.Later {
@@ -199,7 +256,12 @@ func inverseForManager(op model.Operation, ns *model.Namespace) model.Operations
 			}
 		}
 		return undo
+	case model.TakeOver:
+		return letGo(op, ns)
 	case model.ManageAgain:
+		if !model.CanBeTold(op.Manager) {
+			return model.Operations{model.TakeOver{Manager: op.Manager, Ports: op.Links}} // it notes again what is there
+		}
 		// One that is there has its addresses from its manager again, and keeps them.
 		gone := slices.DeleteFunc(slices.Clone(op.Links), func(name string) bool { return ns.Link(name) != nil })
 		if len(gone) > 0 {
@@ -213,6 +275,9 @@ func inverseForManager(op model.Operation, ns *model.Namespace) model.Operations
 func (o *Owned) recordBeside(op model.Operation, before *model.Snapshot) {
 	switch op := op.(type) {
 	case model.LeaveAlone:
+		if !model.CanBeTold(op.Manager) {
+			return
+		}
 		told := at(o.Beside, func(b Beside) bool { return b.Manager == op.Manager })
 		if told == nil {
 			o.Beside = append(o.Beside, Beside{Manager: op.Manager})
@@ -234,13 +299,19 @@ func (o *Owned) recordBeside(op model.Operation, before *model.Snapshot) {
 		slices.Sort(links)
 		told.Links = slices.Compact(links)
 	case model.ManageAgain:
-		if told := at(o.Beside, func(b Beside) bool { return b.Manager == op.Manager }); told != nil {
-			told.Links = slices.DeleteFunc(slices.Clone(told.Links), func(name string) bool { return slices.Contains(op.Links, name) })
-			told.Held = maps.Clone(told.Held)
-			maps.DeleteFunc(told.Held, func(name string, _ model.Manager) bool { return slices.Contains(op.Links, name) })
-		}
-		o.Beside = slices.DeleteFunc(o.Beside, func(b Beside) bool { return len(b.Links) == 0 })
+		o.dropBeside(op.Manager, op.Links)
+	case model.TakeOver:
+		o.dropBeside(op.Manager, op.Links())
 	}
+}
+
+func (o *Owned) dropBeside(manager string, links []string) {
+	if told := at(o.Beside, func(b Beside) bool { return b.Manager == manager }); told != nil {
+		told.Links = slices.DeleteFunc(slices.Clone(told.Links), func(name string) bool { return slices.Contains(links, name) })
+		told.Held = maps.Clone(told.Held)
+		maps.DeleteFunc(told.Held, func(name string, _ model.Manager) bool { return slices.Contains(links, name) })
+	}
+	o.Beside = slices.DeleteFunc(o.Beside, func(b Beside) bool { return len(b.Links) == 0 })
 }
 
 // namesOf lists links, of many the first.
@@ -256,7 +327,7 @@ func namesOf(all []string) string {
 func managerCommands(op model.Operation) []string {
 	switch op := op.(type) {
 	case model.LeaveAlone:
-		if len(op.Links) == 0 {
+		if len(op.Links) == 0 || !model.CanBeTold(op.Manager) {
 			return []string{}
 		}
 		cmds := []string{fmt.Sprintf("printf '%s' >%s", strings.ReplaceAll(model.BesideText(op.Manager, op.Links), "\n", "\\n"), model.BesideFile(op.Manager)), reloadCommand(op.Manager)}
@@ -264,7 +335,12 @@ func managerCommands(op model.Operation) []string {
 			cmds[0] = strings.Replace(cmds[0], " >", " >>", 1)
 		}
 		return append(cmds, managedCommands(op.Manager, op.Links, "no", op.Follows)...)
+	case model.TakeOver:
+		return takeOverCommands(op)
 	case model.ManageAgain:
+		if !model.CanBeTold(op.Manager) {
+			return each(op.Links, func(l string) string { return "sed -i /^" + l + "=/d /run/network/ifstate" })
+		}
 		return append([]string{"rm " + model.BesideFile(op.Manager), reloadCommand(op.Manager)}, managedCommands(op.Manager, op.Links, "yes", true)...)
 	default:
 		return nil

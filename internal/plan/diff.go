@@ -28,6 +28,7 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	}
 	b.stopMachines(w)
 	b.stopServices(w)
+	gone, noted := b.going(w, model.Networkd), b.notedGoing(w)
 	b.leaveGoing(w)
 	b.dropAddresses(w)
 	b.unproxy(w)
@@ -35,6 +36,8 @@ func Diff(now model.Snapshot, want spec.Desired, own Owned, opt Options) (Plan, 
 	b.releaseUplinks(w)
 	b.dropLinks(w)
 	b.restoreTouched(w)
+	b.leaveGone(gone)
+	b.unnote(noted)
 	b.freePorts(w)
 	if !w.forwards() {
 		b.forwardLinks(w)

@@ -56,7 +56,7 @@ func inverse(op model.Operation, before *model.Snapshot) model.Operations {
 		if l := ns.Link(op.Bridge); l != nil && l.Bridge != nil {
 			return model.Operations{op.Was(*l.Bridge)}
 		}
-	case model.JoinGroups, model.LeaveGroups, model.RedirectIngress, model.ResetOffloads, model.AllowOffloads, model.LeaveAlone, model.ManageAgain,
+	case model.JoinGroups, model.LeaveGroups, model.RedirectIngress, model.ResetOffloads, model.AllowOffloads, model.LeaveAlone, model.ManageAgain, model.TakeOver,
 		model.OpenPassage, model.ClosePassage:
 		return inverseUnseen(op, ns)
 	case model.SecurePorts, model.FreePorts, model.SetIsolated:

@@ -204,7 +204,7 @@ func (o *Owned) record(op model.Operation, before *model.Snapshot) {
 		o.Addresses = slices.DeleteFunc(o.Addresses, func(a model.Address) bool {
 			return slices.ContainsFunc(op.Addresses, func(d model.Address) bool { return a.Link == op.Link && a.Prefix == d.Prefix })
 		})
-	case model.LeaveAlone, model.ManageAgain:
+	case model.LeaveAlone, model.ManageAgain, model.TakeOver:
 		o.recordBeside(op, before)
 	case model.SetSetting:
 		o.recordSetting(op, before)

@@ -73,7 +73,7 @@ func ObjectsOf(ops []model.Operation) Objects {
 			add(&o.Machines, op.Names()...)
 		case model.StopMachines:
 			add(&o.Machines, op.Machines...)
-		case model.CopyNeighbours, model.WaitUp, model.RedirectIngress, model.EndRedirect, model.JoinGroups, model.LeaveGroups, model.LeaveAlone, model.ManageAgain, model.ResetOffloads, model.AllowOffloads:
+		case model.CopyNeighbours, model.WaitUp, model.RedirectIngress, model.EndRedirect, model.JoinGroups, model.LeaveGroups, model.LeaveAlone, model.ManageAgain, model.TakeOver, model.ResetOffloads, model.AllowOffloads:
 		default:
 			switch {
 			case model.ForMachine(op):
