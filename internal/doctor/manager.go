@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 
 	"drawbridge/internal/manager"
@@ -25,14 +27,23 @@ var managerTakesBack = Check{
 				continue
 			}
 			for _, m := range l.Managers {
-				if m.Client {
-					continue // of the lease alone
+				if m.Client || byOurs(m.Name, l, h.links[u.Bridge]) {
+					continue // of the lease alone; or it keeps it where it is
 				}
 				out = append(out, held(m, u.Name, u.Bridge))
 			}
 		}
 		return out
 	},
+}
+
+// byOurs tells whether a manager has an uplink or its bridge by a file of ours.
+func byOurs(name string, links ...*model.Link) bool {
+	return slices.ContainsFunc(links, func(l *model.Link) bool {
+		return l != nil && slices.ContainsFunc(l.Managers, func(m model.Manager) bool {
+			return m.Name == name && strings.Contains(path.Base(m.File), "drawbridge")
+		})
+	})
 }
 
 func held(m model.Manager, uplink, bridge string) Finding {

@@ -21,6 +21,9 @@ func (s System) commands(link string) (out []model.Manager) {
 		return nil
 	}
 	stanza := s.stanza(link)
+	if strings.Contains("\n"+s.read(ifstate), "\n"+link+"=drawbridge-"+link+"\n") {
+		stanza = s.stanza("drawbridge-" + link) // mapped: see internal/persist
+	}
 	if file := "run/network/ifstate"; strings.Contains("\n"+s.read(file), "\n"+link+"=") {
 		out = append(out, model.Manager{Name: Ifupdown, How: model.ByFile, File: "/" + cmp.Or(stanza, file)})
 	}

@@ -23,6 +23,14 @@ const (
 	keepText = "# Written by drawbridge, for this boot only: what is on it stays when networkd takes it over.\n[Network]\nKeepConfiguration=yes\n"
 )
 
+// keepLess is in force afterwards where a bridge's file is netplan's, which writes it anew at
+// every 'netplan generate': of a file that has changed networkd applies "yes" by taking all
+// off first (networkd-link.c, link_reconfigure_impl).
+var keepLess = strings.Replace(keepText, "=yes", "=dhcp", 1)
+
+// netplanFile is what networkd's files are made of, in netplan's words.
+const netplanFile = "etc/netplan/90-drawbridge.yaml"
+
 // The files by which networkd has a link of ours: in our own words, and as netplan makes
 // them of ours.
 var (
@@ -38,17 +46,19 @@ func (s System) networkdTakes(ctx context.Context, root string, op model.TakeOve
 		return err
 	}
 	defer b.close()
-	if s.exists("etc/netplan/90-drawbridge.yaml") {
+	if s.exists(netplanFile) {
 		if err := h.Run(ctx, "netplan", "generate"); err != nil {
 			return err
 		}
 	}
+	files := map[string]string{}
 	for _, link := range op.Bridges {
-		files := s.ours(link, networkdFolders, networkdNames...)
-		if len(files) == 0 {
+		all := s.ours(link, networkdFolders, networkdNames...)
+		if len(all) == 0 {
 			return &Refused{Networkd, "there is no file of ours for " + link}
 		}
-		if err := keep(root, files[0]); err != nil {
+		files[link] = all[0]
+		if err := keep(root, all[0], keepText); err != nil {
 			return err
 		}
 	}
@@ -58,15 +68,34 @@ func (s System) networkdTakes(ctx context.Context, root string, op model.TakeOve
 	if err := b.call("org.freedesktop.network1", "/org/freedesktop/network1", "org.freedesktop.network1.Manager.Reload", nil); err != nil {
 		return err
 	}
-	return b.awaitLinks(ctx, op, h)
+	if err := b.awaitLinks(ctx, op, h); err != nil {
+		return err
+	}
+	for _, file := range files {
+		if strings.Contains(file, "netplan") {
+			if err := keep(root, file, keepLess); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
-func keep(root, file string) error {
+// forgetNetplan has netplan make networkd's files anew where they are of a file of ours still
+// that was taken away.
+func (s System) forgetNetplan(ctx context.Context, name string, h Hands) error {
+	if name != Networkd || s.exists(netplanFile) || len(s.ours("*", []string{"run/systemd/network"}, "10-netplan-*drawbridge-LINK.network")) == 0 {
+		return nil
+	}
+	return h.Run(ctx, "netplan", "generate")
+}
+
+func keep(root, file, text string) error {
 	dir := filepath.Join(root, "run/systemd/network", path.Base(file)+".d")
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // networkd reads it as a user of its own
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, keepFile), []byte(keepText), 0o644) //nolint:gosec // the same
+	return os.WriteFile(filepath.Join(dir, keepFile), []byte(text), 0o644) //nolint:gosec // the same
 }
 
 // keepNoMore takes the drop-ins of links away.

@@ -75,6 +75,9 @@ func Tell(ctx context.Context, s System, root string, op model.Operation, h Hand
 		err = s.networkdLetsGo(ctx, root, links)
 	} else {
 		s.keepNoMore(root, links)
+		if err = s.forgetNetplan(ctx, name, h); err != nil {
+			return &Unheard{name, err}
+		}
 		err = s.reload(ctx, name, links, leave, h)
 	}
 	if err != nil {
@@ -180,6 +183,10 @@ func (b *bus) setManaged(link string, managed bool, h Hands) (err error) {
 		return nil // it is yet to be made, or gone
 	}
 	if err != nil {
+		return err
+	}
+	// A TakeOver that did not end well has switched it off.
+	if err := b.setDevice(link, "Autoconnect", true); err != nil {
 		return err
 	}
 	if managed {

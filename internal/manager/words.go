@@ -1,24 +1,24 @@
 package manager
 
 import (
-	"fmt"
+	"strings"
 
 	"drawbridge/internal/model"
 )
 
-// does is what a manager would do to a link whose place in the network changes: %[1]s is
+// does is what a manager would do to a link whose place in the network changes: LINK is
 // the link.
 var does = map[string]string{
-	NetworkManager: "it may give %[1]s its addresses again, or take it out of the bridge: when its profile is activated anew, a cable is plugged in again, or it starts anew",
-	Networkd:       "a reload, a restart, or a cable that is plugged in again gives %[1]s its addresses again and takes it out of the bridge",
-	Ifupdown:       "nothing by itself, but 'ifdown %[1]s' or a restart of networking takes the host off the bridge",
+	NetworkManager: "it may give LINK its addresses again, or take it out of the bridge: when its profile is activated anew, a cable is plugged in again, or it starts anew",
+	Networkd:       "a reload, a restart, or a cable that is plugged in again gives LINK its addresses again and takes it out of the bridge",
+	Ifupdown:       "nothing by itself, but 'ifdown LINK' or a restart of networking takes the host off the bridge",
 	Ifupdown2:      "nothing by itself, but 'ifreload -a' or a restart of networking takes the host off the bridge",
-	"dhclient":     "it goes on renewing, and may put the address on %[1]s again, from where it is taken off; 'dhclient -r' would give the lease back",
-	"dhcpcd":       "it may put the address on %[1]s again, from where it is taken off; 'dhcpcd -k %[1]s' would give the lease back",
-	"udhcpc":       "it hears nothing at %[1]s any more; when its lease is over it may clear %[1]s, and nothing else",
-	"ConnMan":      "it may give %[1]s its addresses again, or take it out of the bridge",
+	"dhclient":     "it goes on renewing, and may put the address on LINK again, from where it is taken off; 'dhclient -r' would give the lease back",
+	"dhcpcd":       "it may put the address on LINK again, from where it is taken off; 'dhcpcd -k LINK' would give the lease back",
+	"udhcpc":       "it hears nothing at LINK any more; when its lease is over it may clear LINK, and nothing else",
+	"ConnMan":      "it may give LINK its addresses again, or take it out of the bridge",
 	"wicked":       "nothing by itself, but 'wicked ifreload' or a restart takes the host off the bridge",
-	"netifd":       "a reload of its configuration gives %[1]s its addresses again and takes it out of the bridge",
+	"netifd":       "a reload of its configuration gives LINK its addresses again and takes it out of the bridge",
 }
 
 // describe completes what is known of a manager: who writes its files, and what it would do.
@@ -28,9 +28,9 @@ func (s System) describe(m *model.Manager, link string) {
 	}
 	format, known := does[m.Name]
 	if !known {
-		format = "it is not known here: it may give %[1]s its addresses again when its lease is renewed"
+		format = "it is not known here: it may give LINK its addresses again when its lease is renewed"
 	}
-	m.WouldDo = fmt.Sprintf(format, link)
+	m.WouldDo = strings.ReplaceAll(format, "LINK", link)
 }
 
 // ForGood tells how a manager is kept away from a link for good, "" where nothing need be
