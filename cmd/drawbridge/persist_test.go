@@ -251,7 +251,11 @@ func testPersist(t *testing.T, c persistCase) {
 		t.Fatal(err)
 	}
 	s.settled("br0")
-	w := persist.Wish{Bridges: []persist.Bridge{{Name: "br0", Uplink: "eth0"}}, Taps: []persist.Tap{{Name: "tap0"}, {Name: "tap1"}}}
+	bridge := persist.Bridge{Name: "br0", Uplink: "eth0"}
+	if c.leased && (c.manager == persist.Networkd || c.manager == persist.Netplan) {
+		bridge.DHCP4 = &persist.Identity{} // it has taken the lease over, without an end
+	}
+	w := persist.Wish{Bridges: []persist.Bridge{bridge}, Taps: []persist.Tap{{Name: "tap0"}, {Name: "tap1"}}}
 	testnet.Within(t, testnet.Patience, func() error {
 		if d := w.Differences(live, *s.host.Look()); len(d) > 0 {
 			return errors.New(strings.Join(d, "\n"))

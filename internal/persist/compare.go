@@ -14,7 +14,8 @@ import (
 //
 // Left out beyond that: whether the kernel or a manager hears router advertisements, who
 // give the prefix's route another protocol and metric; what the stack would do on a port of a bridge, which has no stack
-// (a manager switches IPv6 off there, or leaves it on); who wrote an address down; a
+// (a manager switches IPv6 off there, or leaves it on); who wrote an address down; of a bridge with a DHCP
+// lease, whether that has an end and a connected route (networkd that has taken it over gives it neither end nor metric); a
 // link-local address more (dhcpcd makes its own); of the uplink, what kind of link it is.
 func (w Wish) Differences(live, booted model.Namespace) []string {
 	live, booted = live.Normalised(), booted.Normalised()
@@ -40,9 +41,15 @@ func (w Wish) Differences(live, booted model.Namespace) []string {
 		if a.Peer.IsValid() {
 			return fmt.Sprintf("%s: address %s peer %s, %s", a.Link, a.Prefix, a.Peer, a.Origin), of(a.Link)
 		}
+		if a.Prefix.Addr().Is4() && w.leased(a.Link) {
+			return fmt.Sprintf("%s: address %s", a.Link, a.Prefix), true
+		}
 		return fmt.Sprintf("%s: address %s, %s", a.Link, a.Prefix, originOf(a)), of(a.Link)
 	})...)
 	out = append(out, compareSets(used(live.Routes), used(booted.Routes), func(r model.Route) (string, bool) {
+		if r.Is4() && r.Protocol == "kernel" && w.leased(r.Link()) {
+			return "", false
+		}
 		return routeWords(r), slices.ContainsFunc(r.NextHops, func(h model.NextHop) bool { return of(h.Link) })
 	})...)
 	out = append(out, compareSets(live.Rules, booted.Rules, func(r model.Rule) (string, bool) {
@@ -63,6 +70,10 @@ func used(routes []model.Route) []model.Route {
 			return o.Protocol == "ra" && o.IsDefault() && o.Table == r.Table && o.Metric < r.Metric && slices.Equal(o.NextHops, r.NextHops)
 		})
 	})
+}
+
+func (w Wish) leased(link string) bool {
+	return slices.ContainsFunc(w.Bridges, func(b Bridge) bool { return b.Name == link && b.DHCP4 != nil })
 }
 
 func (w Wish) links() []string {
