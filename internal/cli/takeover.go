@@ -44,7 +44,7 @@ func (a *app) handOver(ctx context.Context, s *session, written string, o persis
 	case err != nil:
 		return failureCode(err)
 	}
-	s.forgetKeepers(p.Owned)
+	s.forgetKeepers()
 	if !o.json {
 		fmt.Fprintf(a.err, "taken over: %s sees to %s from now on, and has changed nothing\n", p.Steps[0].Do.Object(), namesOf(p.Steps[0].Do))
 	}
@@ -93,7 +93,7 @@ func (a *app) probesOf(s *session, p plan.Plan) apply.Probes {
 }
 
 // forgetKeepers ends the keepers of leases that the bridge's own manager has got.
-func (s *session) forgetKeepers(own plan.Owned) {
+func (s *session) forgetKeepers() {
 	folder := keeper.Folder(s.store.Dir)
 	states, _ := folder.List()
 	for _, st := range states {
