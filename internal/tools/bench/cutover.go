@@ -70,9 +70,6 @@ type way struct {
 	backward []string
 	// manager is who does it, in place of a command.
 	manager *booted.Manager
-	// beside is what is measured one after the other in the manager's host, in place of its
-	// own way.
-	beside []besideStep
 }
 
 func measureCutover(ctx context.Context, o options) (section, error) {
@@ -110,15 +107,12 @@ func measureCutover(ctx context.Context, o options) (section, error) {
 			if w.manager != nil && i >= managed {
 				continue // a boot each, and some take their time
 			}
-			if len(w.beside) > 0 && i > 0 {
-				continue // four measurements of seconds each: once
-			}
 			if err := w.once(ctx, o, length, figures); err != nil {
 				return section{}, fmt.Errorf("%s: %w", w.name, err)
 			}
 		}
 	}
-	text := flowTable(ways, figures) + fmt.Sprintf("\nEach manager is the real one, with an uplink that it owns, in a host that is booted in namespaces (`internal/lab/booted`), %d times; drawbridge beside it, and what it does afterwards, once; the others %d times.", managed, repeat)
+	text := flowTable(ways, figures) + fmt.Sprintf("\nEach manager is the real one, with an uplink that it owns, in a host that is booted in namespaces (`internal/lab/booted`), %d times; the others %d times.", managed, repeat)
 	if len(left) > 0 {
 		text += " Left out: " + strings.Join(left, "; ") + "."
 	}
@@ -142,9 +136,6 @@ func (w way) once(ctx context.Context, o options, length string, figures map[str
 		return func() error { return l.exec(ctx, "host", command...) }
 	}
 	there, back := act(w.command), act(w.backward)
-	if len(w.beside) > 0 {
-		return w.onceBeside(ctx, l, o, figures)
-	}
 	if w.manager != nil {
 		m, err := l.manage(ctx, w.manager)
 		if err != nil {
@@ -185,34 +176,11 @@ func (l *pretend) measure(ctx context.Context, length, name string, act func() e
 	return figures[name].add(results)
 }
 
-// onceBeside measures drawbridge in a host whose uplink a manager has.
-func (w way) onceBeside(ctx context.Context, l *pretend, o options, figures map[string]*flowFigures) error {
-	m, err := l.manage(ctx, w.manager)
-	if err != nil {
-		return err
-	}
-	defer m.end()
-	length := managedLength
-	if o.quick {
-		length = "1500ms"
-	}
-	for _, step := range w.beside {
-		if err := l.measure(ctx, length, step.name, func() error { return m.run(step.command) }, figures); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
-		}
-	}
-	return nil
-}
-
 func flowTable(ways []way, figures map[string]*flowFigures) string {
 	flows := []string{"IPv4 on the link", "IPv4 routed", "IPv6 routed"}
 	t := table{head: []string{"way", "lost, IPv4 on the link", "lost, IPv4 routed", "lost, IPv6 routed", "longest IPv6 silence, ms", "longest TCP silence, ms"}}
 	for _, w := range ways {
-		names := []string{w.name, w.back}
-		for _, step := range w.beside {
-			names = append(names, step.name)
-		}
-		for _, name := range names {
+		for _, name := range []string{w.name, w.back} {
 			f := figures[name]
 			if f == nil {
 				continue

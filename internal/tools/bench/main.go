@@ -25,7 +25,7 @@ type options struct {
 	drawbridge string // path of the binary
 	output     string // "" for standard output
 	quick      bool
-	only       string // one part: observe, draw, taps, cutover, uml, start, nat, dhcp or thefts
+	only       string // one part: observe, draw, taps, cutover, uml, start, nat, dhcp, thefts or managers
 	dir        string // of the source tree, which has what scripts/packages.sh fetched
 	log        *os.File
 }
@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&o.drawbridge, "drawbridge", "bin/drawbridge", "the `binary` to measure")
 	flags.StringVar(&o.output, "o", "", "write the tables to `file` instead of standard output")
 	flags.BoolVar(&o.quick, "quick", false, "tiny numbers: does it run at all?")
-	flags.StringVar(&o.only, "only", "", "measure one `part`: observe, draw, taps, cutover, uml, start, nat, dhcp or thefts")
+	flags.StringVar(&o.only, "only", "", "measure one `part`: observe, draw, taps, cutover, uml, start, nat, dhcp, thefts or managers")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func measure(ctx context.Context, o options) error {
 	for _, p := range []struct {
 		name string
 		run  func(context.Context, options) (section, error)
-	}{{"observe", measureObserve}, {"draw", measureDraw}, {"taps", measureTaps}, {"cutover", measureCutover}, {"uml", measureUML}, {"start", measureStart}, {"nat", measureNAT}, {"dhcp", measureDHCP}, {"thefts", measureThefts}} {
+	}{{"observe", measureObserve}, {"draw", measureDraw}, {"taps", measureTaps}, {"cutover", measureCutover}, {"uml", measureUML}, {"start", measureStart}, {"nat", measureNAT}, {"dhcp", measureDHCP}, {"thefts", measureThefts}, {"managers", measureManaged}} {
 		if o.only != "" && o.only != p.name || ctx.Err() != nil {
 			continue
 		}
@@ -120,7 +120,7 @@ func measure(ctx context.Context, o options) error {
 		return errors.New("interrupted")
 	}
 	if len(r.sections) == 0 && len(failed) == 0 {
-		return fmt.Errorf("no part %q (hint: observe, draw, taps, cutover, uml, start, nat, dhcp or thefts)", o.only)
+		return fmt.Errorf("no part %q (hint: observe, draw, taps, cutover, uml, start, nat, dhcp, thefts or managers)", o.only)
 	}
 	text := r.markdown()
 	if o.output == "" {

@@ -37,36 +37,11 @@ func managers(o options) (ways []way, left []string) {
 			continue
 		}
 		ways = append(ways, way{name: m.Name, manager: &m})
-		if steps := besideSteps(o, m); len(steps) > 0 && !o.quick {
-			ways = append(ways, way{name: "beside " + m.Name, manager: &m, beside: steps})
-		}
 		if o.quick {
 			break // the others are tried by their own tests
 		}
 	}
 	return ways, left
-}
-
-// besideStep is one thing that is done in a manager's host, and measured.
-type besideStep struct{ name, command string }
-
-// besideSteps are drawbridge's way under a manager that acts by itself, and what the
-// manager does afterwards when it is told to look again.
-func besideSteps(o options, m booted.Manager) []besideStep {
-	again := map[string][2]string{
-		"networkctl": {"networkctl reload", "systemctl restart systemd-networkd"},
-		"nmcli":      {"nmcli general reload && nmcli connection reload", "systemctl restart NetworkManager"},
-		"netplan":    {"netplan apply", "systemctl restart systemd-networkd"},
-	}[m.Program]
-	reload, restart := again[0], again[1]
-	if reload == "" {
-		return nil
-	}
-	up := "printf '" + strings.ReplaceAll(cutoverFile, "\n", "\\n") + "' | " + o.drawbridge + " up - --yes"
-	return []besideStep{
-		{"**drawbridge up** under " + m.Name, up}, {m.Name + " then: `" + reload + "`", reload},
-		{m.Name + " then: `" + restart + "`", restart}, {"**drawbridge down** under " + m.Name, o.drawbridge + " down --yes"},
-	}
 }
 
 // managed is a host of the lab whose uplink a manager owns.
