@@ -119,6 +119,7 @@ func TestManager(t *testing.T) {
 		{"networkd, by netplan", held(model.Manager{Name: "systemd-networkd", Acts: true, File: "/run/a.network", Writer: "netplan"}), "risk likely manager-takes-back:eth0", "/run/a.network, written by netplan"},
 		{"one that does not answer", held(model.Manager{Name: "NetworkManager", Acts: true, Silent: "timeout"}), "risk possible manager-takes-back:eth0", "could not be asked"},
 		{"ifupdown", held(model.Manager{Name: "ifupdown"}), "note likely manager-takes-back:eth0", "/etc/network/interfaces.d"},
+		{"by a file of ours", held(model.Manager{Name: "systemd-networkd", Acts: true, File: "/etc/systemd/network/05-drawbridge-eth0.network"}), "", ""},
 		{"a DHCP client", held(model.Manager{Name: "dhclient", Client: true, Acts: true}), "", ""},
 		{"not our doing", func(h *Host) { held(model.Manager{Name: "NetworkManager", Acts: true})(h); h.Facts.Owned.Uplinks = nil }, "", ""},
 	})

@@ -258,3 +258,40 @@ func TestADamagedJournalIsTold(t *testing.T) {
 		}
 	}
 }
+
+// What a manager has made of a file (a uuid, say) is written into it, with the journal: it is
+// ours still. One that somebody has changed, or that is not ours, is refused.
+func TestRewrite(t *testing.T) {
+	f := folder(t, nil)
+	const one, two = "/etc/a/one", "/etc/a/two"
+	files := []persist.File{{Path: one, Mode: 0o600, Content: "1"}, {Path: two, Mode: 0o644, Content: "2"}}
+	if _, err := f.Write(etc.Request{Manager: "m", Files: files, Note: map[string]string{"note": "kept"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Rewrite(map[string]string{one: "other"}); err != nil {
+		t.Fatal(err)
+	}
+	files[0].Content = "other"
+	changes, err := f.Look(files)
+	if err != nil || changes[0].State != etc.Same || changes[1].State != etc.Same {
+		t.Errorf("%+v, %v", changes, err)
+	}
+	w, err := f.Read()
+	if err != nil || w.Manager != "m" || string(w.Note) != `{"note":"kept"}` || len(w.Files) != 2 {
+		t.Errorf("%+v, %v", w, err)
+	}
+	if info, err := os.Stat(filepath.Join(f.Root, one)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	var refused *etc.Refused
+	if err := f.Rewrite(map[string]string{"/etc/passwd": "x"}); !errors.As(err, &refused) {
+		t.Errorf("a file of others: %v", err)
+	}
+	put(t, f.Root, two, "mine")
+	if err := f.Rewrite(map[string]string{one: "again"}); !errors.As(err, &refused) || refused.Path != two {
+		t.Errorf("beside an edited one: %v", err)
+	}
+	if data, _ := os.ReadFile(filepath.Join(f.Root, one)); string(data) != "other" {
+		t.Errorf("it wrote %q all the same", data)
+	}
+}

@@ -54,14 +54,23 @@ func Shield(pid int, setting string) (restore func() error, err error) {
 	}, nil
 }
 
-// inMounts runs fn in the mount namespace of a process, and in this one's network namespace.
+// inMounts runs fn in the mount namespace of a process, and in this thread's network
+// namespace.
 func inMounts(pid int, fn func() error) error {
 	mounts, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid))
 	if err != nil {
 		return err
 	}
 	defer mounts.Close()
+	network, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer network.Close()
 	return onThread(func() error {
+		if err := unix.Setns(int(network.Fd()), unix.CLONE_NEWNET); err != nil {
+			return err
+		}
 		// setns(2) refuses a thread that shares its root and working folder with others.
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return err

@@ -385,3 +385,24 @@ func TestAdoptedUplink(t *testing.T) {
 		}
 	}
 }
+
+// A profile that is there keeps its uuid: NetworkManager has taken the link over by it.
+func TestAProfileKeepsItsUUID(t *testing.T) {
+	s, own := bridged()
+	m, err := persist.Find(persist.NetworkManager)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const path, uuid = "/etc/NetworkManager/system-connections/drawbridge-br0.nmconnection", "uuid=0b1c6e0a-5d0e-4f0e-8a52-6d1b8f5a0001\n"
+	w := persist.WishOf(s, own, nil)
+	w.File = source()
+	files, err := m.Plan(w, persist.Existing{path: "[connection]\nid=drawbridge br0\n" + uuid})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files.Files {
+		if strings.Contains(f.Content, uuid) != (f.Path == path) {
+			t.Errorf("%s:\n%s", f.Path, f.Content)
+		}
+	}
+}
