@@ -41,9 +41,16 @@ func (k groupsKernel) Do(ctx context.Context, op model.Operation) (model.Made, e
 		return nil, k.a.takeOver(ctx, k.s, op)
 	case model.LeaveAlone, model.ManageAgain:
 		return nil, k.a.tellManager(ctx, k.s, op)
-	default:
-		return k.Kernel.Do(ctx, op)
+	case model.OpenPassage:
+		if op.Passage.Zone != "" {
+			return nil, k.s.managerSystem().PutIntoZone(ctx, op.Passage)
+		}
+	case model.ClosePassage:
+		if op.Passage.Zone != "" {
+			return nil, k.s.managerSystem().TakeOutOfZone(ctx, op.Passage)
+		}
 	}
+	return k.Kernel.Do(ctx, op)
 }
 
 func (s *session) hasLink(name string) bool {

@@ -165,7 +165,7 @@ func systemName() string {
 }
 
 // options are the facts that a plan needs beside the snapshot.
-func (s *session) options(want spec.Desired) plan.Options {
+func (s *session) options(now *model.Namespace, want spec.Desired) plan.Options {
 	o := plan.Options{Users: map[string]uint32{}, Groups: map[string]uint32{}, Seed: seed(), NoTaps: s.kernel.CanMakeTap() != nil, NoRedirect: s.kernel.CanRedirect() != nil, Multicast: s.joined()}
 	if w, err := hostFiles().Read(); err == nil && !s.named {
 		o.Written = len(w.Files) > 0
@@ -182,9 +182,10 @@ func (s *session) options(want spec.Desired) plan.Options {
 			o.NoForwarding = err.Error()
 		}
 	}
-	if len(want.Networks) > 0 {
-		// What cannot be read is told by what looks ahead.
-		o.Firewalls, _ = s.kernel.Firewalls(context.Background())
+	if now.FirewallOf(model.Passage{Firewall: model.Firewalld}) != nil {
+		if err := s.managerSystem().Firewalld(context.Background()); err != nil {
+			o.NoFirewalld = err.Error()
+		}
 	}
 	if want.Publishes() {
 		o.Listening = s.listening()

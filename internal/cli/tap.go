@@ -133,7 +133,7 @@ func (a *app) tapAdd(ctx context.Context, o tapAddOptions) error {
 	}
 	defer s.end()
 	p, err := s.planBeside(ctx, func(now model.Snapshot, own plan.Owned) (plan.Plan, error) {
-		return plan.AddTap(now, tap, own, s.options(spec.Desired{Taps: []spec.Tap{{Owner: o.Owner, Group: o.Group}}}))
+		return plan.AddTap(now, tap, own, s.options(now.Here(), spec.Desired{Taps: []spec.Tap{{Owner: o.Owner, Group: o.Group}}}))
 	})
 	if err != nil {
 		return err
@@ -230,7 +230,7 @@ func (a *app) tapDel(ctx context.Context, names []string, force bool) error {
 	}
 	defer s.end()
 	p, err := s.planBeside(ctx, func(now model.Snapshot, own plan.Owned) (plan.Plan, error) {
-		return plan.DropTaps(now, names, force, own, s.options(spec.Desired{}))
+		return plan.DropTaps(now, names, force, own, s.options(now.Here(), spec.Desired{}))
 	})
 	if err != nil {
 		return err

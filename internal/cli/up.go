@@ -280,7 +280,7 @@ func (s *session) plan(ctx context.Context, want spec.Desired, l looks) (plan.Pl
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	o := s.options(want)
+	o := s.options(now.Here(), want)
 	switch {
 	case l.unasked:
 		o.Unasked = map[string]bool{}

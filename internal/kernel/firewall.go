@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -183,7 +184,7 @@ func (d nftDump) decode(elements func(nftID) ([]nftMessage, error), link func(in
 		}
 		comment, _ := parseRuleData(findAttr(m.attrs, unix.NFTA_RULE_USERDATA))
 		for _, rule := range r.decodeRule(id, findAttr(m.attrs, unix.NFTA_RULE_EXPRESSIONS)) {
-			rule.Comment = comment
+			rule.Comment = cmp.Or(comment, rule.Comment)
 			out.Chains[at].Rules = append(out.Chains[at].Rules, rule)
 		}
 	}

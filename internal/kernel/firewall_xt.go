@@ -19,7 +19,7 @@ func (d *decoder) extension(b []byte) {
 	understood := false
 	switch name {
 	case "comment":
-		understood = true
+		d.rule.Comment, understood = getString(info), true
 	case "conntrack":
 		understood = revision >= 2 && revision <= 3 && d.xtConntrack(info)
 	case "tcp", "udp":

@@ -166,7 +166,8 @@ type reading struct {
 	accounts   accounts
 	secured    []model.PortSecurity
 	forwarding []model.Forwarding
-	unseen     bool // neither could be read
+	firewalls  []model.Firewall
+	unseen     bool // none of these could be read
 	ruleset    *model.Ruleset
 	// complete: every index that is named belongs to a link that was read.
 	complete bool
@@ -245,7 +246,13 @@ func (r *reading) readBeside(ctx context.Context) (err error) {
 	if r.secured, r.unseen, err = k.security(ctx); err != nil || r.unseen {
 		return err
 	}
-	if r.forwarding, err = k.forwarding(ctx); err == nil && r.view.ruleset {
+	if r.forwarding, err = k.forwarding(ctx); err != nil {
+		return err
+	}
+	if r.view.asked == k { // those of other namespaces are none of our business
+		r.firewalls, err = k.firewalls(ctx)
+	}
+	if err == nil && r.view.ruleset {
 		r.ruleset, err = k.ruleset(ctx, r.names)
 	}
 	return err
@@ -264,7 +271,7 @@ func (r *reading) name(index int) string {
 }
 
 func (r *reading) namespace() model.Namespace {
-	n := model.Namespace{Name: r.view.self, Rules: r.rules, Settings: r.settings, Secured: r.secured, Forwarding: r.forwarding, SecurityUnseen: r.unseen, Ruleset: r.ruleset}
+	n := model.Namespace{Name: r.view.self, Rules: r.rules, Settings: r.settings, Secured: r.secured, Forwarding: r.forwarding, Firewalls: r.firewalls, SecurityUnseen: r.unseen, Ruleset: r.ruleset}
 	r.complete = true
 	n.Links = make([]model.Link, 0, len(r.links))
 	for i := range r.links {

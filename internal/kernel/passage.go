@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -16,58 +15,8 @@ import (
 	"drawbridge/internal/nft"
 )
 
-// Other firewalls' chains are changed by the program that they belong to, which alone knows
-// how it keeps them; so they are read, too.
-
-// Firewalls are the forwarding chains of others in the namespace. Who may not look sees none.
-// Programs are only asked where there is something of theirs: some make their tables when
-// they are asked.
-func (k *Kernel) Firewalls(ctx context.Context) ([]model.Firewall, error) {
-	var out []model.Firewall
-	chains, err := k.forwardChains(ctx)
-	if err != nil && !errors.Is(err, errNoNFT) && !isErrno(err, unix.EPERM) {
-		return nil, refusal("firewalls", err)
-	}
-	var commands []string
-	for _, c := range chains {
-		switch {
-		case c.table == "filter" && c.Name == "FORWARD" && c.family == unix.NFPROTO_IPV4:
-			commands = append(commands, "iptables-nft")
-		case c.table == "filter" && c.Name == "FORWARD" && c.family == unix.NFPROTO_IPV6:
-			commands = append(commands, "ip6tables-nft")
-		default:
-			out = append(out, c.firewall())
-		}
-	}
-	_ = k.inside(func() error {
-		for command, file := range map[string]string{"iptables-legacy": "ip_tables_names", "ip6tables-legacy": "ip6_tables_names"} {
-			if names, err := os.ReadFile("/proc/thread-self/net/" + file); err == nil && slices.Contains(strings.Fields(string(names)), "filter") {
-				commands = append(commands, command)
-			}
-		}
-		return nil
-	})
-	slices.Sort(commands)
-	for _, command := range commands {
-		f, _, err := k.readIptables(ctx, command)
-		if err != nil {
-			return out, err
-		}
-		out = append(out, f)
-	}
-	return out, nil
-}
-
-func (k *Kernel) readIptables(ctx context.Context, command string) (model.Firewall, func(network string) int, error) {
-	text, err := k.run(ctx, command+"-save", "", "-t", "filter")
-	if err != nil {
-		return model.Firewall{}, nil, err
-	}
-	f, place := forward.ReadIptables(command, text)
-	return f, place, nil
-}
-
-// changePassage opens or closes a passage.
+// changePassage opens or closes a passage. Chains of iptables are changed by the program
+// that they belong to, which alone knows how it keeps them.
 func (k *Kernel) changePassage(ctx context.Context, op model.Operation) error {
 	var p model.Passage
 	closing := false
@@ -80,44 +29,120 @@ func (k *Kernel) changePassage(ctx context.Context, op model.Operation) error {
 	if err := p.Check(); err != nil {
 		return err
 	}
-	if !slices.Contains(iptables, p.Firewall) {
+	if closing {
+		p.Crossings = nil
+	}
+	switch {
+	case p.Zone != "":
+		return fmt.Errorf("%s: %w: its zones are not the kernel's", p.Firewall, model.ErrInvalid)
+	case strings.HasPrefix(p.Firewall, "nft "):
+		return k.changeForeignChain(ctx, p)
+	case slices.Contains(iptables, p.Firewall):
+		return k.changeIptables(ctx, p)
+	default:
 		return fmt.Errorf("%s: %w: not a firewall that can be changed", p.Firewall, model.ErrInvalid)
 	}
-	f, place, err := k.readIptables(ctx, p.Firewall)
-	if closing && errors.Is(err, exec.ErrNotFound) {
+}
+
+func (k *Kernel) changeIptables(ctx context.Context, p model.Passage) error {
+	_, end, text, err := k.readIptables(ctx, p.Firewall, p.Input)
+	if p.Crossings == nil && errors.Is(err, exec.ErrNotFound) {
 		return nil // who took the program away took its rules
 	}
 	if err != nil {
 		return err
 	}
-	var was []model.Crossing
-	for _, o := range f.Ours {
-		if o.Network == p.Network {
-			was = o.Crossings
-		}
-	}
-	if closing {
-		p.Crossings = nil
-	}
-	if len(was)+len(p.Crossings) == 0 {
+	script := forward.Restore(text, p, end)
+	if script == "" {
 		return nil
 	}
-	_, err = k.run(ctx, p.Firewall+"-restore", forward.Restore(was, p, place(p.Network)), "--noflush", "--wait", "5")
+	_, err = k.run(ctx, p.Firewall+"-restore", script, "--noflush", "--wait", "5")
 	return err
+}
+
+// readIptables asks iptables for one of its chains. End is the place of the rule that ends it
+// all, -1 for none.
+func (k *Kernel) readIptables(ctx context.Context, command string, input bool) (f model.Firewall, end int, text string, err error) {
+	if text, err = k.run(ctx, command+"-save", "", "-t", "filter"); err != nil {
+		return f, -1, "", err
+	}
+	table, drops := forward.ParseIptables(text)
+	chain := forward.IptablesChain(input)
+	f, end = table.Read(iptablesFirewall(command, input), chain, drops[chain])
+	return f, end, text, nil
+}
+
+func iptablesFirewall(command string, input bool) model.Firewall {
+	six := strings.HasPrefix(command, "ip6")
+	return model.Firewall{Name: command, Input: input, IPv4: !six, IPv6: six}
 }
 
 var iptables = []string{"iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"}
 
-// run runs a program in the namespace; its error is what it said.
-func (k *Kernel) run(ctx context.Context, name, input string, args ...string) (string, error) {
-	path, err := exec.LookPath(name)
-	for _, dir := range []string{"/usr/sbin/", "/sbin/"} {
-		if err != nil {
-			path, err = exec.LookPath(dir + name)
+// changeForeignChain makes a network's rules in a chain of nf_tables' own, in the place of
+// those that it has there, in one transaction.
+func (k *Kernel) changeForeignChain(ctx context.Context, p model.Passage) error {
+	words := strings.Fields(p.Firewall)
+	if len(words) != 4 {
+		return fmt.Errorf("%s: %w: not a chain", p.Firewall, model.ErrInvalid)
+	}
+	family, _ := nftFamilies.number(words[1])
+	t := foreignTable{family: byte(family), name: words[2]}
+	chain, found, err := k.foreignChain(ctx, t, words[3])
+	if !found && err == nil && p.Crossings != nil {
+		err = model.ErrNotFound
+	}
+	if err != nil || !found {
+		return refusal(p.Firewall, err)
+	}
+	table, handles, err := k.foreignRules(ctx, t, chain.Name)
+	if err != nil {
+		return refusal(p.Firewall, err)
+	}
+	_, end := table.Read(model.Firewall{Name: p.Firewall, Input: p.Input}, chain.Name, chain.Drop)
+	var ms []*message
+	for i, r := range table[chain.Name] {
+		if r.Comment == forward.Comment(p.Network) {
+			m := t.message(unix.NFT_MSG_DELRULE, 0)
+			m.str(unix.NFTA_RULE_CHAIN, chain.Name)
+			m.be64(unix.NFTA_RULE_HANDLE, handles.decoded[i])
+			ms = append(ms, m)
 		}
 	}
+	for _, c := range p.Crossings {
+		ms = append(ms, t.newRule(chain.Name, forward.NFTRule(p.Network, c), end, handles.decoded))
+	}
+	if len(ms) == 0 {
+		return nil
+	}
+	c, err := k.netfilter()
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, exec.ErrNotFound)
+		return err
+	}
+	return refusal(p.Firewall, c.transact(ms, true))
+}
+
+// newRule is the message for a rule before the one at a place, or at the end for -1.
+func (t foreignTable) newRule(chain string, r nft.Rule, place int, handles []uint64) *message {
+	flags := uint16(unix.NLM_F_CREATE | unix.NLM_F_APPEND)
+	if place >= 0 {
+		flags = unix.NLM_F_CREATE // before NFTA_RULE_POSITION (nf_tables_newrule)
+	}
+	m := t.message(unix.NFT_MSG_NEWRULE, flags)
+	m.str(unix.NFTA_RULE_CHAIN, chain)
+	if place >= 0 {
+		m.be64(unix.NFTA_RULE_POSITION, handles[place])
+	}
+	m.nested(unix.NFTA_RULE_EXPRESSIONS, func() { m.expressions(r) })
+	m.attr(unix.NFTA_RULE_USERDATA, ruleData(r.Reason, nil))
+	return m
+}
+
+// run runs a program in the namespace; its error is what it said.
+func (k *Kernel) run(ctx context.Context, name, input string, args ...string) (string, error) {
+	path, err := findProgram(name)
+	if err != nil {
+		return "", err
 	}
 	var out, said strings.Builder
 	cmd := exec.CommandContext(ctx, path, args...)
@@ -132,38 +157,16 @@ func (k *Kernel) run(ctx context.Context, name, input string, args ...string) (s
 	return out.String(), nil
 }
 
-// foreignChain is a chain of somebody else's at the forward hook.
-type foreignChain struct {
-	nftChain
-	family byte
-	table  string
-}
-
-func (c foreignChain) firewall() model.Firewall {
-	family := map[byte]string{unix.NFPROTO_INET: "inet", unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6"}[c.family]
-	f := model.Firewall{Name: fmt.Sprintf("nft %s %s %s", family, c.table, c.Name), IPv4: c.family != unix.NFPROTO_IPV6, IPv6: c.family != unix.NFPROTO_IPV4}
-	if c.Drop {
-		f.Drops = "its policy is drop"
-	}
-	return f
-}
-
-func (k *Kernel) forwardChains(ctx context.Context) ([]foreignChain, error) {
-	var out []foreignChain
-	for _, family := range []byte{unix.NFPROTO_INET, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		request := func() *message {
-			return newMessage(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETCHAIN, 0).raw([]byte{family, unix.NFNETLINK_V0, 0, 0})
-		}
-		err := k.nftDump(ctx, request, func(b []byte) error {
-			c := foreignChain{nftChain: forwardTable.chain(b), family: family, table: getString(findAttr(b, unix.NFTA_TABLE_NAME))}
-			if c.Hook == nft.Forward && !(family == byte(forwardTable) && c.table == nft.Table) {
-				out = append(out, c)
-			}
-			return nil
-		})
-		if err := notThere(err); err != nil {
-			return out, err
+// findProgram finds a program of an administrator's, whose folder a user's PATH lacks.
+func findProgram(name string) (path string, err error) {
+	path, err = exec.LookPath(name)
+	for _, dir := range []string{"/usr/sbin/", "/sbin/"} {
+		if err != nil {
+			path, err = exec.LookPath(dir + name)
 		}
 	}
-	return out, nil
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, exec.ErrNotFound)
+	}
+	return path, nil
 }

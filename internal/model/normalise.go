@@ -185,4 +185,7 @@ func (n *Namespace) emptyToNil() {
 	if len(n.Forwarding) == 0 {
 		n.Forwarding = nil
 	}
+	if len(n.Firewalls) == 0 {
+		n.Firewalls = nil
+	}
 }

@@ -82,7 +82,9 @@ type Namespace struct {
 	Secured []PortSecurity `json:"secured,omitempty"`
 	// Forwarding is what is forwarded for the networks of ours, by network.
 	Forwarding []Forwarding `json:"forwarding,omitempty"`
-	// SecurityUnseen: who observed may not see either (CAP_NET_ADMIN), or the kernel has
+	// Firewalls are the filters of others that packets of our networks meet.
+	Firewalls []Firewall `json:"firewalls,omitempty"`
+	// SecurityUnseen: who observed may not see any of these (CAP_NET_ADMIN), or the kernel has
 	// no nftables.
 	SecurityUnseen bool `json:"security_unseen,omitempty"`
 }
@@ -236,6 +238,7 @@ func (n *Namespace) Sort() {
 	})
 	slices.SortFunc(n.Secured, func(a, b PortSecurity) int { return NaturalCompare(a.Link, b.Link) })
 	slices.SortFunc(n.Forwarding, compareForwarding)
+	slices.SortFunc(n.Firewalls, compareFirewalls)
 	slices.SortFunc(n.FDB, func(a, b FDBEntry) int {
 		return cmp.Or(NaturalCompare(a.Link, b.Link), cmp.Compare(a.MAC, b.MAC), cmp.Compare(a.VLAN, b.VLAN), cmp.Compare(a.Master, b.Master), a.Remote.Compare(b.Remote))
 	})

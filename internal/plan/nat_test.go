@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -216,55 +217,143 @@ func TestAddressesOnANATNetwork(t *testing.T) {
 	}
 }
 
-// A chain of somebody else's that drops: passed by rules of ours, before anything is
-// forwarded, renewed when somebody takes them away, and closed in the end. What cannot be
-// changed is told.
+// Filters of somebody else's that drop: passed by rules of ours, before anything is
+// forwarded, renewed when somebody takes them away or puts others behind them, and closed in
+// the end. What cannot be changed is told.
 func TestPassagesThroughOtherFirewalls(t *testing.T) {
-	now, opt := modern(), options
+	now := modern()
 	now.Here().Settings["bridge/bridge-nf-call-iptables"] = "1"
-	opt.Firewalls = []model.Firewall{
+	now.Here().Firewalls = []model.Firewall{
 		{Name: "iptables-nft", IPv4: true, Drops: "the policy of its FORWARD is DROP"},
+		{Name: "iptables-nft", Input: true, IPv4: true, Drops: "the policy of its INPUT is DROP"},
 		{Name: "ip6tables-nft", IPv6: true},
 		{Name: "nft inet filter forward", IPv4: true, IPv6: true, Drops: "its policy is drop"},
+		{Name: "nft inet others forward", IPv4: true, IPv6: true, Drops: "its policy is drop", Locked: true},
 	}
-	up, err := Diff(now, filed(t, natFile), Owned{}, opt)
+	up, err := Diff(now, filed(t, natFile), Owned{}, options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := step(t, up, "Let network private through the FORWARD of iptables-nft")
-	if at > step(t, up, "Forward IPv4 on br1") {
-		t.Errorf("%q", titles(up))
+	both := []model.Crossing{{In: "br1", Out: "br1"}, {In: "br1", Out: "eth0"}, {In: "eth0", Out: "br1"}}
+	for title, want := range map[string]model.Passage{
+		"Let network private through the FORWARD of iptables-nft":   {Network: "private", Firewall: "iptables-nft", Crossings: both},
+		"Let network private through the INPUT of iptables-nft":     {Network: "private", Firewall: "iptables-nft", Input: true, Crossings: []model.Crossing{{In: "br1", Protocol: "tcp", Port: 53}, {In: "br1", Protocol: "udp", Port: 53}}},
+		"Let network private through the chain inet filter forward": {Network: "private", Firewall: "nft inet filter forward", Crossings: both},
+	} {
+		at := step(t, up, title)
+		if at > step(t, up, "Forward IPv4 on br1") {
+			t.Errorf("%q", titles(up))
+		}
+		if p := up.Steps[at].Do.(model.OpenPassage).Passage; !p.Same(want) {
+			t.Errorf("%s: %+v", title, p)
+		}
+		if undo := up.Steps[at].Undo; len(undo) != 1 || undo[0].Op() != "close-passage" || undo[0].Object() != "private" {
+			t.Errorf("%s: undone by %+v", title, undo)
+		}
 	}
-	p := up.Steps[at].Do.(model.OpenPassage).Passage
-	want := model.Passage{Network: "private", Firewall: "iptables-nft", Crossings: []model.Crossing{{In: "br1", Out: "br1"}, {In: "br1", Out: "eth0"}, {In: "eth0", Out: "br1"}}}
-	if !p.Same(want) || !up.Passes("br1") || up.Passes("br0") {
-		t.Errorf("%+v", p)
+	if len(up.Owned.Passages) != 3 || !up.Passes("br1") || up.Passes("br0") {
+		t.Errorf("%+v", up.Owned.Passages)
 	}
-	if undo := up.Steps[at].Undo; len(undo) != 1 || undo[0].Op() != "close-passage" || undo[0].Object() != "private" {
-		t.Errorf("undone by %+v", undo)
-	}
-	if !strings.Contains(strings.Join(up.Notes, "\n"), `nft add rule inet filter forward iifname "br1" accept`) {
+	if notes := strings.Join(up.Notes, "\n"); !strings.Contains(notes, `Only the program that made that table may change it. Let it through: nft add rule inet others forward iifname "br1" oifname "br1" counter accept`) {
 		t.Errorf("%q", up.Notes)
 	}
 	after, err := up.After()
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt.Firewalls[0].Ours = []model.Passage{want}
-	if again, err := Diff(after, filed(t, natFile), up.Owned, opt); err != nil || len(again.Steps) != 0 {
+	again, err := Diff(after, filed(t, natFile), up.Owned, options)
+	if err != nil || len(again.Steps) != 0 {
 		t.Errorf("%v %q", err, titles(again))
 	}
-	opt.Firewalls[0].Ours[0].Crossings = want.Crossings[:1]
-	renewed, err := Diff(after, filed(t, natFile), up.Owned, opt)
-	if err != nil || len(renewed.Steps) != 2 {
+	for what, spoil := range map[string]func(p *model.Passage){
+		"a rule is gone": func(p *model.Passage) { p.Crossings = p.Crossings[:1] },
+		"one comes late": func(p *model.Passage) { p.Misplaced = true },
+	} {
+		other := after.Clone()
+		spoil(&other.Here().FirewallOf(model.Passage{Firewall: "iptables-nft"}).Ours[0])
+		renewed, err := Diff(other, filed(t, natFile), up.Owned, options)
+		if err != nil || len(renewed.Steps) != 2 || renewed.Steps[0].Do.Op() != "close-passage" || renewed.Steps[1].Do.Op() != "open-passage" {
+			t.Errorf("%s: %v %q", what, err, titles(renewed))
+		}
+	}
+	flushed := after.Clone() // as by a reload
+	for i := range flushed.Here().Firewalls {
+		flushed.Here().Firewalls[i].Ours = nil
+	}
+	if renewed, err := Diff(flushed, filed(t, natFile), up.Owned, options); err != nil || len(renewed.Owned.Passages) != 3 || len(renewed.Steps) != 3 {
 		t.Errorf("%v %q", err, titles(renewed))
 	}
 	down, _ := mustDiff(t, after, spec.Desired{}, up.Owned)
-	at = step(t, down, "Take network private out of the FORWARD of iptables-nft")
+	at := step(t, down, "Take network private out of the FORWARD of iptables-nft")
 	if undo := down.Steps[at].Undo; len(undo) != 1 || undo[0].Op() != "open-passage" {
 		t.Errorf("undone by %+v", undo)
 	}
 	if !down.Owned.Empty() {
 		t.Errorf("%+v", down.Owned)
+	}
+	// Who may not see the rules plans nothing about them.
+	blind := after.Clone()
+	blind.Here().SecurityUnseen, blind.Here().Firewalls = true, nil
+	if p, err := Diff(blind, filed(t, natFile), up.Owned, options); err != nil || len(p.Steps) != 0 || len(p.Owned.Passages) != 3 {
+		t.Errorf("%v %q", err, titles(p))
+	}
+}
+
+// firewalld's zones: trusted for who is behind this host, the LAN's own for who is on it; what
+// somebody put into a zone stays there.
+func TestZonesOfFirewalld(t *testing.T) {
+	for name, c := range map[string]struct {
+		text   string
+		zones  map[string]string
+		filter bool // br_netfilter
+		want   *model.Passage
+	}{
+		"nat":                         {natFile, nil, false, &model.Passage{Zone: "trusted", Crossings: []model.Crossing{{In: "br1"}}}},
+		"nat, put somewhere":          {natFile, map[string]string{"br1": "work"}, false, nil},
+		"routed":                      {lanFile("routed", ""), nil, false, &model.Passage{Zone: "public", Crossings: []model.Crossing{{In: "br0"}, {In: "eth0"}}}},
+		"routed, the uplink has one":  {lanFile("routed", ""), map[string]string{"eth0": "home"}, false, &model.Passage{Zone: "home", Crossings: []model.Crossing{{In: "br0"}}}},
+		"bridged":                     {lanFile("bridged", ""), nil, false, nil},
+		"bridged, the uplink has one": {lanFile("bridged", ""), map[string]string{"eth0": "home"}, false, &model.Passage{Zone: "home", Crossings: []model.Crossing{{In: "br0"}}}},
+		"bridged and filtered":        {lanFile("bridged", ""), nil, true, &model.Passage{Zone: "public", Crossings: []model.Crossing{{In: "br0"}}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := modern()
+			zones := map[string]string{"": "public"}
+			maps.Copy(zones, c.zones)
+			now.Here().Firewalls = []model.Firewall{{Name: model.Firewalld, IPv4: true, IPv6: true, Drops: "its zones reject", Zones: zones}}
+			if c.filter {
+				now.Here().Settings["bridge/bridge-nf-call-iptables"] = "1"
+			}
+			up, err := Diff(now, filed(t, c.text), Owned{}, options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []model.Passage
+			if c.want != nil {
+				c.want.Network, c.want.Firewall = up.Owned.Networks[0].Name, model.Firewalld
+				want = append(want, *c.want)
+			}
+			if !slices.EqualFunc(up.Owned.Passages, want, model.Passage.Same) {
+				t.Fatalf("%+v", up.Owned.Passages)
+			}
+			after, err := up.After()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again, err := Diff(after, filed(t, c.text), up.Owned, options); err != nil || len(again.Steps) != 0 {
+				t.Errorf("%v %q", err, titles(again))
+			}
+			down, home := mustDiff(t, after, spec.Desired{}, up.Owned)
+			if !down.Owned.Empty() || !maps.Equal(home.Here().Firewalls[0].Zones, zones) {
+				t.Errorf("%+v %+v", down.Owned, home.Here().Firewalls)
+			}
+			// A firewalld that cannot be told anything: its administrator is told.
+			opt := options
+			opt.NoFirewalld = "firewalld does not answer"
+			told, err := Diff(now, filed(t, c.text), Owned{}, opt)
+			if notes := strings.Join(told.Notes, "\n"); err != nil || len(told.Owned.Passages) != 0 || strings.Contains(notes, "firewall-cmd --zone") != (c.want != nil) {
+				t.Errorf("%v %q", err, told.Notes)
+			}
+		})
 	}
 }

@@ -261,7 +261,7 @@ func (o *Owned) dropSecured(links []string) {
 }
 
 func (o *Owned) dropPassage(p model.Passage) {
-	o.Passages = slices.DeleteFunc(o.Passages, func(x model.Passage) bool { return x.Network == p.Network && x.Firewall == p.Firewall })
+	o.Passages = slices.DeleteFunc(o.Passages, p.At)
 }
 
 func (o *Owned) dropForwarding(network string) {

@@ -94,8 +94,9 @@ type Options struct {
 	// NoForwarding says why nothing can be forwarded and hidden by rules of ours, "" if it
 	// can.
 	NoForwarding string
-	// Firewalls are the forwarding chains of others.
-	Firewalls []model.Firewall
+	// NoFirewalld says why firewalld, where it filters here, cannot be told anything, "" if it
+	// can.
+	NoFirewalld string
 	// Listening are the sockets that wait for connections or datagrams.
 	Listening []model.Socket
 	// NoSnoop says that this kernel cannot learn leases from what goes to a port (no

@@ -78,9 +78,9 @@ func TestRoutedNetworksPassOthersChains(t *testing.T) {
 		if more != "" {
 			text = "networks: {lan: {mode: routed, bridge: br0, uplink: eth0" + more + "}}\n"
 		}
-		opt := options
-		opt.Firewalls = []model.Firewall{{Name: "iptables-nft", IPv4: true, Drops: "the policy is DROP"}}
-		p, err := Diff(modern(), filed(t, text), Owned{}, opt)
+		now := modern()
+		now.Here().Firewalls = []model.Firewall{{Name: "iptables-nft", IPv4: true, Drops: "the policy is DROP"}}
+		p, err := Diff(now, filed(t, text), Owned{}, options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,9 +92,8 @@ func TestRoutedNetworksPassOthersChains(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		opt.Firewalls[0].Ours = slices.Clone(p.Owned.Passages)
 		for content, ends := range map[string]bool{text: false, "networks: {}\n": true} {
-			next, err := Diff(after.Clone(), filed(t, content), p.Owned, opt)
+			next, err := Diff(after.Clone(), filed(t, content), p.Owned, options)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -37,7 +37,11 @@ func orNone(s string) string {
 
 // Objects are the links, settings, machines, and networks' services and forwarding that a list of
 // operations touches: those that are worth verifying.
-type Objects struct{ Links, Settings, Machines, Services, Forwarding []string }
+type Objects struct {
+	Links, Settings, Machines, Services, Forwarding []string
+
+	Passages []model.Passage
+}
 
 // ObjectsOf collects the objects of operations.
 func ObjectsOf(ops []model.Operation) Objects {
@@ -69,6 +73,10 @@ func ObjectsOf(ops []model.Operation) Objects {
 			add(&o.Links, op.Links...)
 		case model.SetForwarding, model.DropForwarding:
 			add(&o.Forwarding, op.Object())
+		case model.OpenPassage:
+			o.Passages = append(o.Passages, op.Passage)
+		case model.ClosePassage:
+			o.Passages = append(o.Passages, op.Passage)
 		case model.StartMachines:
 			add(&o.Machines, op.Names()...)
 		case model.StopMachines:
@@ -107,6 +115,9 @@ func Check(want, got model.Snapshot, objects Objects) []Mismatch {
 	if !want.Here().SecurityUnseen && !got.Here().SecurityUnseen {
 		for _, name := range objects.Forwarding {
 			c.compare(name, "forwarding", forwarding(want.Here().ForwardingOf(name)), forwarding(got.Here().ForwardingOf(name)))
+		}
+		for _, p := range objects.Passages {
+			c.compare(p.Network, "passage through "+p.Firewall, passage(want.Here(), p), passage(got.Here(), p))
 		}
 	}
 	for _, name := range objects.Machines {
@@ -284,6 +295,19 @@ func forwarding(f *model.Forwarding) string {
 		return "altered by somebody"
 	default:
 		return fmt.Sprintf("%+v", f.Wish())
+	}
+}
+
+// passage tells apart whether a passage is there, and what else is in its place.
+func passage(n *model.Namespace, p model.Passage) string {
+	open, is := n.Passage(p)
+	switch {
+	case open:
+		return "open"
+	case is == nil:
+		return ""
+	default:
+		return fmt.Sprintf("other rules %+v", *is)
 	}
 }
 
