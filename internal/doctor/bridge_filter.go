@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
 	"drawbridge/internal/preflight"
 )
 
@@ -23,7 +24,8 @@ var bridgeFilter = Check{
 		calls := map[string]string{"iptables": "ip", "ip6tables": "ip6"}
 		var out []Finding
 		for _, b := range h.bridges() {
-			if len(h.ports[b.Name]) < 2 {
+			letThrough := plan.Plan{Owned: h.Facts.Owned}.Passes(b.Name) // which is looked at by itself (rules-lost)
+			if len(h.ports[b.Name]) < 2 || letThrough {
 				continue
 			}
 			var ops []model.Operation

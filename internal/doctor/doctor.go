@@ -136,6 +136,10 @@ func titleOf(op model.Operation) string {
 		return "Copy the neighbours of " + op.From + " to " + op.To
 	case model.MoveRoutes:
 		return "Move the routes from " + op.From + " to " + op.To
+	case model.OpenPassage:
+		return "Let network " + op.Passage.Network + " through " + plan.PlaceOf(op.Passage)
+	case model.ClosePassage:
+		return "Take network " + op.Passage.Network + " out of " + plan.PlaceOf(op.Passage)
 	case model.SetUp:
 		return "Bring " + op.Link + " up"
 	case model.ResetOffloads:

@@ -72,6 +72,13 @@ var forwardBlocked = Check{
 			if l == nil || !f.Out && !f.In {
 				continue
 			}
+			if slices.ContainsFunc(h.Facts.Owned.Passages, func(p model.Passage) bool { return p.Network == f.Network }) {
+				continue // it was let through, and that is looked at by itself (rules-lost)
+			}
+			if found := h.notInZone(f); found != nil {
+				out = append(out, *found)
+				continue
+			}
 			for _, chain := range h.Facts.Firewall.ForwardDrop {
 				if !sharesFamily(chain, f) || tableOf(chain) == "nft inet drawbridge" || h.letsThrough(l, chain) {
 					continue
@@ -79,13 +86,27 @@ var forwardBlocked = Check{
 				out = append(out, Finding{Object: f.Network, Severity: Broken, Sure: Likely,
 					What: fmt.Sprintf("%s drops what network %s forwards by %s", chain, f.Network, f.Link),
 					Seen: []string{chain + ": policy drop, and no rule that accepts what comes by " + f.Link},
-					Mend: byHand("let it through there; with ufw: ufw route allow in on "+f.Link+"; with Docker: in the chain DOCKER-USER", acceptCommands(chain, f.Link)...),
+					Mend: byHand("'drawbridge up' lets it through, with rules that 'down' takes away; by hand, with ufw: ufw route allow in on "+f.Link+"; with Docker: in the chain DOCKER-USER", acceptCommands(chain, f.Link)...),
 				})
 				break
 			}
 		}
 		return out
 	},
+}
+
+// notInZone tells of a network whose link is in no zone of firewalld: what comes by that is
+// rejected, as no zone lets anything through to another.
+func (h *Host) notInZone(f model.Forwarding) *Finding {
+	w := h.here.FirewallOf(model.Passage{Firewall: model.Firewalld})
+	if w == nil || w.Drops == "" || w.Zones[f.Link] != "" {
+		return nil
+	}
+	return &Finding{Object: f.Network, Severity: Broken, Sure: Certain,
+		What: fmt.Sprintf("firewalld rejects what network %s forwards by %s", f.Network, f.Link),
+		Seen: []string{"firewalld: " + w.Drops, f.Link + " is in none of its zones"},
+		Mend: byHand("'drawbridge up' puts it into a zone, where firewalld can be told; by hand", "firewall-cmd --zone=trusted --add-interface="+f.Link),
+	}
 }
 
 // sharesFamily tells whether a chain sees packets of a network.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"drawbridge/internal/model"
+	"drawbridge/internal/plan"
 )
 
 // rulesLost: `nft flush ruleset`, which many a firewall's reload begins with, takes our rules
@@ -12,7 +13,7 @@ var rulesLost = Check{
 	ID:    "rules-lost",
 	Title: "Rules that drawbridge made are gone, or were changed",
 	Shows: "machines behind NAT reach nobody, or are reached by everybody; a port may send what it likes",
-	Knows: "drawbridge forwards for a network or secured a port, and the kernel has no such rules, or other ones. A firewall that is reloaded with 'flush ruleset' does that",
+	Knows: "drawbridge forwards for a network, let it through another firewall or secured a port, and the kernel has no such rules, or other ones. A firewall that is reloaded does that",
 	Mends: "the rules are made again, as they were",
 	Needs: []Fact{FactOwned},
 	Find: func(h *Host) []Finding {
@@ -36,6 +37,7 @@ var rulesLost = Check{
 			}
 			out = append(out, f)
 		}
+		out = append(out, h.passagesLost()...)
 		var ports []model.PortSecurity
 		for _, want := range h.Facts.Owned.Secured {
 			if l := h.links[want.Link]; l == nil || h.Facts.Owned.Link(*l) == nil {
@@ -55,4 +57,33 @@ var rulesLost = Check{
 		}
 		return out
 	},
+}
+
+// passagesLost are the ways through other firewalls that these do not have any more.
+func (h *Host) passagesLost() (out []Finding) {
+	for _, p := range h.Facts.Owned.Passages {
+		f := h.here.FirewallOf(p)
+		if f == nil || f.Drops == "" || f.Locked {
+			continue
+		}
+		open, is := h.here.Passage(p)
+		if open {
+			continue
+		}
+		ops := []model.Operation{model.OpenPassage{Passage: p}}
+		seen := p.Firewall + ": no rules of drawbridge's for network " + p.Network
+		if p.Zone != "" {
+			seen = p.Firewall + ": not all of its links are in zone " + p.Zone
+		}
+		if is != nil {
+			seen = p.Firewall + ": other rules of drawbridge's for network " + p.Network + ", or others behind them"
+			ops = append([]model.Operation{model.ClosePassage{Passage: p}}, ops...)
+		}
+		out = append(out, Finding{Object: p.Network, Severity: Broken, Sure: Certain,
+			What: fmt.Sprintf("network %s no longer passes %s, where %s", p.Network, plan.PlaceOf(p), f.Drops),
+			Seen: []string{seen},
+			Mend: by("let it through again, as it was", ops...),
+		})
+	}
+	return out
 }
