@@ -46,7 +46,7 @@ need systemd systemctl "test bench" "boots pretend hosts in namespaces, with net
 need dbus dbus-daemon "test bench" "as systemd"
 # What would take this machine's network, or start a service, is fetched and not installed.
 case $purpose in
-test) scripts/packages.sh network-manager netplan.io ifupdown2 ifupdown bridge-utils dhcpcd ;;
+test) scripts/packages.sh network-manager netplan.io ifupdown2 ifupdown bridge-utils dhcpcd firewalld ufw ;;
 bench) scripts/packages.sh network-manager netplan.io ifupdown2 ifupdown bridge-utils uml-utilities containernetworking-plugins ;;
 esac
 # guest_kernel fetches the kernel that a QEMU's guest boots: installed, it would become
