@@ -28,7 +28,7 @@ func (b *builder) passages(w *wanted) (out []model.Passage) {
 			p := model.Passage{Network: wb.network, Firewall: f.Name, Input: f.Input, Before: f.End}
 			switch {
 			case f.Name == model.Firewalld:
-				p.Zone, p.Crossings = b.zone(w, wb, f)
+				p.Zone, p.Crossings = b.zone(wb, f)
 			case f.Input:
 				p.Crossings = w.served(wb, f)
 			default:
@@ -102,7 +102,7 @@ func (w *wanted) served(wb wantedBridge, f model.Firewall) (out []model.Crossing
 // A bridge that the host is on a LAN by, or that is routed to one, is in the zone of that LAN:
 // what goes between links of a zone passes. Machines behind the host are trusted, as what
 // they may is our own rules' to say. What somebody has put into a zone stays there.
-func (b *builder) zone(w *wanted, wb wantedBridge, f model.Firewall) (zone string, out []model.Crossing) {
+func (b *builder) zone(wb wantedBridge, f model.Firewall) (zone string, out []model.Crossing) {
 	filtered := b.filtersBridges(false) || b.filtersBridges(true)
 	links := []string{wb.name}
 	switch lan := f.Zones[wb.uplink]; {
