@@ -14,27 +14,37 @@ import (
 	"drawbridge/internal/lab/booted"
 	"drawbridge/internal/lab/flow"
 	"drawbridge/internal/model"
+	"drawbridge/internal/persist"
 	"drawbridge/internal/testnet"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 // lost runs fn and tells which of 1,000 probes a second in each of four flows to the host
-// were lost meanwhile.
-func (s *persistSite) lost(lan *testnet.Net, fn func()) {
+// were lost meanwhile: to the addresses that a link has now.
+func (s *persistSite) lost(fn func()) {
 	s.t.Helper()
+	var four, six netip.Addr
+	for _, a := range s.host.Look().Addresses {
+		switch {
+		case a.Prefix.Addr().Is4() && a.Link != "lo":
+			four = a.Prefix.Addr()
+		case a.Origin == model.Static && a.Link != "lo":
+			six = a.Prefix.Addr()
+		}
+	}
 	ctx, stop := context.WithCancel(s.t.Context())
 	targets := []flow.Target{
-		{Name: "IPv4", Network: "udp", Address: netip.MustParseAddr("198.18.0.5")},
-		{Name: "IPv6", Network: "udp", Address: netip.MustParseAddr("2001:db8::5")},
-		{Name: "TCP", Network: "tcp", Address: netip.MustParseAddr("198.18.0.5")},
-		{Name: "TCP over IPv6", Network: "tcp", Address: netip.MustParseAddr("2001:db8::5")},
+		{Name: "IPv4", Network: "udp", Address: four},
+		{Name: "IPv6", Network: "udp", Address: six},
+		{Name: "TCP", Network: "tcp", Address: four},
+		{Name: "TCP over IPv6", Network: "tcp", Address: six},
 	}
 	ready := make(chan struct{})
 	var results []flow.Result
 	var all sync.WaitGroup
 	all.Go(func() {
-		inside := func(_ string, f func() error) error { return lan.Kernel.Inside(f) }
+		inside := func(_ string, f func() error) error { return s.lan.Kernel.Inside(f) }
 		results = flow.Run(ctx, targets, inside, sync.OnceFunc(func() { close(ready) }))
 	})
 	<-ready
@@ -67,6 +77,17 @@ var takeOvers = []struct {
 	{name: "ifupdown2", booted: "ifupdown2", files: map[string]string{"etc/network/interfaces": interfacesFile + "iface eth0\n\taddress 198.18.0.5/24\n\taddress 2001:db8::5/64\n\tgateway 198.18.0.1\n\tgateway 2001:db8::1\n"}, has: "ifquery --check br0", again: []string{"ifreload -a; true"}},
 }
 
+func init() {
+	for _, c := range persistCases {
+		for _, m := range takeOvers {
+			if c.name == m.name+"-dhcp" && c.booted == m.booted && c.manager != persist.Netplan && c.manager != persist.Ifupdown {
+				m.name, m.files = c.name, c.files
+				takeOvers = append(takeOvers, m)
+			}
+		}
+	}
+}
+
 // A manager takes over what is up, from the files, and no packet is lost: neither then, nor
 // when it looks again or starts anew, nor when it is given its uplink back.
 func TestTakeOver(t *testing.T) {
@@ -89,7 +110,7 @@ func TestTakeOver(t *testing.T) {
 					t.Errorf("%v: %s", err, out)
 				}
 			}
-			s.lost(s.lan, func() {
+			s.lost(func() {
 				if out := s.run("up", "--yes", "--persist", s.file); !strings.Contains(out, "taken over: ") {
 					t.Errorf("up says\n%s", out)
 				}
@@ -106,7 +127,7 @@ func TestTakeOver(t *testing.T) {
 			}
 			asIs("taken over")
 			for _, act := range c.again {
-				s.lost(s.lan, func() { shell(act + "\n" + c.has) })
+				s.lost(func() { shell(act + "\n" + c.has) })
 				asIs(act)
 			}
 			if c.apply != "" {
@@ -120,7 +141,7 @@ func TestTakeOver(t *testing.T) {
 			if out := s.run("doctor"); strings.Contains(out, "manager-takes-back") {
 				t.Errorf("the doctor says %s", out)
 			}
-			s.lost(s.lan, func() {
+			s.lost(func() {
 				s.run("persist", "remove", "--yes")
 				asIs("without the files")
 				s.run("down", "--yes")
@@ -176,7 +197,7 @@ func TestTakeOverFails(t *testing.T) {
 				})
 			}
 			signal := func(name string) string { return "systemctl kill --kill-whom=main -s " + name + " " + c.unit }
-			s.lost(s.lan, func() { // it hangs
+			s.lost(func() { // it hangs
 				try(signal("STOP")+`; "$1" persist write --yes "$2" 2>&1; code=$?; `+signal("CONT")+"; exit $code", "no answer within")
 				asIs("it hung")
 			})

@@ -124,7 +124,13 @@ func (a *app) takeOver(ctx context.Context, s *session, op model.TakeOver) error
 	}
 	var w persist.Wish
 	for _, name := range op.Bridges {
-		w.Bridges = append(w.Bridges, persist.Bridge{Name: name})
+		b := persist.Bridge{Name: name}
+		for _, x := range before.AddressesOf(name) {
+			if x.Origin == model.DHCP && x.Prefix.Addr().Is4() {
+				b.DHCP4 = &persist.Identity{}
+			}
+		}
+		w.Bridges = append(w.Bridges, b)
 	}
 	for _, name := range op.Ports {
 		w.Taps = append(w.Taps, persist.Tap{Name: name})
