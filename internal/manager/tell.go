@@ -69,6 +69,9 @@ func Tell(ctx context.Context, s System, root string, op model.Operation, h Hand
 	if !changed && !leave {
 		return nil // it was never told
 	}
+	if o, ok := op.(model.LeaveAlone); ok && o.Unread {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, AskTime+takeBack)
 	defer cancel()
 	if taken && name == Networkd {

@@ -19,6 +19,9 @@ type LeaveAlone struct {
 	// Taken: it holds them, by a [TakeOver] or since the boot, and must let go without taking
 	// what it gave.
 	Taken bool `json:"taken,omitempty"`
+	// Unread: it is not made to read it now, for it would make anew what files of ours say. It
+	// reads it when it looks by itself.
+	Unread bool `json:"unread,omitempty"`
 }
 
 // TakeOver has a manager take links over as they are, from files of ours that tell it so:

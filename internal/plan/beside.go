@@ -148,13 +148,14 @@ func (b *builder) going(w *wanted, manager string) (links []string) {
 }
 
 // leaveGone tells networkd of what has been taken apart: it has given nothing any more to
-// what is left of it.
+// what is left of it. Where files are written by which it makes bridges and taps, it would make
+// them anew when it reads them.
 func (b *builder) leaveGone(gone []string) {
 	left := slices.DeleteFunc(gone, func(name string) bool { return !b.manages(model.Networkd, name) })
 	if len(left) > 0 {
 		b.step(fmt.Sprintf("Tell %s to leave %s alone", model.Networkd, namesOf(left)),
 			"By files of ours it would be a port of the bridge again at the next reload.",
-			model.LeaveAlone{Manager: model.Networkd, Links: left, Follows: true})
+			model.LeaveAlone{Manager: model.Networkd, Links: left, Follows: true, Unread: b.opt.Written})
 	}
 }
 
@@ -331,6 +332,9 @@ func managerCommands(op model.Operation) []string {
 			return []string{}
 		}
 		cmds := []string{fmt.Sprintf("printf '%s' >%s", strings.ReplaceAll(model.BesideText(op.Manager, op.Links), "\n", "\\n"), model.BesideFile(op.Manager)), reloadCommand(op.Manager)}
+		if op.Unread {
+			cmds = cmds[:1]
+		}
 		if op.Follows {
 			cmds[0] = strings.Replace(cmds[0], " >", " >>", 1)
 		}

@@ -99,6 +99,12 @@ func TestTakeOver(t *testing.T) {
 		if back := indexOfStep(down, "manage-again", name); back != len(down.Steps)-1 && down.Steps[back+1].Do.Op() != "set-setting" {
 			t.Errorf("%s: given back at %d of %d", name, back, len(down.Steps))
 		}
+		kept := options
+		kept.Written = true
+		if down, err := Diff(taken, spec.Desired{}, p.Owned, kept); err != nil || indexOfStep(down, "manage-again", name) >= 0 ||
+			name == model.Networkd && !down.Steps[len(down.Steps)-1].Do.(model.LeaveAlone).Unread {
+			t.Errorf("%s: with its files there, down: %v, %v", name, down.Steps, err)
+		}
 		aside, err := StepAside(taken, p.Owned)
 		if err != nil || len(aside.Steps) != 1 || !aside.Steps[0].Do.(model.LeaveAlone).Taken || len(aside.Owned.Beside) != 1 {
 			t.Errorf("%s: aside: %v, %v", name, aside.Steps, err)
