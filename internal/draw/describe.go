@@ -68,8 +68,8 @@ func describeInterface(w *model.Index, i model.Interface) string {
 			text += " (" + note + ")"
 		}
 	}
-	if n := natText(i); n != "" {
-		text += "; " + n
+	for _, l := range Roles(w, i.Roles) {
+		text += "; " + l
 	}
 	if i.Managers != "" {
 		text += "; managed by " + i.Managers

@@ -36,7 +36,9 @@ func Facts(w *model.Index, i model.Interface) []Fact {
 		}
 		add("address", text+")"+inWords(a.Change))
 	}
-	add("NAT", strings.TrimPrefix(natText(i), "NAT for "))
+	for _, r := range roleFacts(w, i.Roles) {
+		add(r.Name, r.Value)
+	}
 	add("MAC", string(i.MAC))
 	if i.MTU > 0 {
 		add("MTU", strconv.Itoa(i.MTU))

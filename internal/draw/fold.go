@@ -79,7 +79,7 @@ func fold(o Options, frames []Frame) []view {
 	}
 	views := make([]view, len(frames))
 	for i, fr := range frames {
-		v := view{Frame: fr, groups: map[string]*portGroup{}, peers: peersOf(&fr.Now)}
+		v := view{Frame: fr, index: model.NewIndex(&frames[i].Now), groups: map[string]*portGroup{}, peers: peersOf(&fr.Now)}
 		v.w = f.rewrite(&fr.Now, &v)
 		if fr.Before != nil {
 			bv := view{groups: map[string]*portGroup{}, peers: peersOf(fr.Before)}

@@ -78,8 +78,8 @@ func behindText(s model.Segment) string {
 	switch s.Behind {
 	case model.BehindNAT:
 		return "behind NAT"
-	case model.BehindRouter:
-		return "routed"
+	case model.BehindRouter, model.BehindHost, model.BehindIsolated:
+		return s.Behind
 	}
 	return ""
 }
@@ -128,7 +128,7 @@ func segmentLabel(m *Metrics, s model.Segment) (name, rest string) {
 }
 
 // addressLines are the lines beside a host end.
-func (g *graph) addressLines(itf model.Interface, legend bool) [][]run {
+func (g *graph) addressLines(v *view, itf model.Interface, legend bool) [][]run {
 	var lines [][]run
 	for _, a := range itf.TellingAddresses() {
 		addr := run{a.Address.String(), AddressText, a.Status == "misplaced" || a.Change == model.Removed, a.Change}
@@ -148,7 +148,7 @@ func (g *graph) addressLines(itf model.Interface, legend bool) [][]run {
 	if itf.HostEnd.In == model.InNothing {
 		lines = append(lines, []run{{text: notOnIt, style: NoteText}})
 	}
-	if n := natText(itf); n != "" {
+	for _, n := range Roles(v.index, itf.Roles) {
 		told := []string{n}
 		if g.m.Terse {
 			told = wrap(g.m, NoteText, n, narrowWidth)
@@ -163,27 +163,6 @@ func (g *graph) addressLines(itf model.Interface, legend bool) [][]run {
 		}
 	}
 	return lines
-}
-
-// natText tells whom the interface hides behind its address.
-func natText(itf model.Interface) string {
-	if len(itf.NAT) == 0 {
-		return ""
-	}
-	text := "NAT"
-	for n, p := range itf.NAT {
-		switch {
-		case !p.IsValid():
-			return "NAT for all"
-		case n == 2:
-			return fmt.Sprintf("%s and %d more", text, len(itf.NAT)-n)
-		case n == 0:
-			text += " for " + p.String()
-		default:
-			text += ", " + p.String()
-		}
-	}
-	return text
 }
 
 // narrowWidth is how much of an address stands on one line where columns are few: all

@@ -36,6 +36,9 @@ func Outline(f Frame) []OutlineLine {
 			for _, a := range itf.TellingAddresses() {
 				add(2, strings.TrimSpace(markSpace(a.Change)+a.Address.String()+" "+addressNote(a)))
 			}
+			for _, l := range Roles(x, itf.Roles) {
+				add(2, l)
+			}
 			if itf.Detail != "" {
 				add(2, itf.Detail)
 			}

@@ -24,7 +24,7 @@ func (g *graph) addRoom(v *view) {
 		rm := &i.room
 		rm.texts[h] = max(rm.texts[h], vrfs[itf.HostEnd.ID])
 		rm.framed = rm.framed || vrfs[itf.HostEnd.ID] > 0
-		lines := g.addressLines(itf, legend)
+		lines := g.addressLines(v, itf, legend)
 		rm.lines[h] = max(rm.lines[h], len(lines))
 		for _, l := range lines {
 			rm.texts[h] = max(rm.texts[h], g.m.Text+g.runsWidth(l))

@@ -17,7 +17,7 @@ func (g *graph) routedEnds(v *view, st model.Stack) []*iface {
 	}
 	for _, itf := range v.w.Interfaces {
 		i := g.byID[itf.ID]
-		if i != nil && itf.HostEnd == (model.End{In: model.InStack, ID: st.ID}) && itf.Change != model.Removed && len(itf.TellingAddresses()) > 0 {
+		if i != nil && itf.HostEnd == (model.End{In: model.InStack, ID: st.ID}) && itf.Change != model.Removed && itf.Routes {
 			out = append(out, i)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 
 // scene draws one view at the places that all views share.
 func (g *graph) scene(v *view) *Scene {
-	v.index = model.NewIndex(&v.Now)
 	way := g.wayOf(v)
 	s := &Scene{Rows: len(g.rows), Width: g.width, Height: g.height, Title: Clean(v.Title), Desc: describe(v.index)}
 	if s.Title == "" && len(v.w.Stacks) > 0 {

@@ -92,5 +92,8 @@ func fitting(m *Metrics, s Style, word string, width float64) int {
 		}
 		last = end
 	}
+	if at := strings.LastIndexByte(word[:last], ':'); m.Terse && at > 0 && last < len(word) {
+		return at + 1 // an address
+	}
 	return last
 }

@@ -103,7 +103,7 @@ func (g *graph) interfaceGroup(v *view, i *iface, itf model.Interface, legend bo
 		grp.Parts = append(grp.Parts, g.markLabel(i.x-left-m.Mark/2-(0.5-m.Middle), plate, itf.Change))
 	}
 	y := r.texts[i.part.rowOf[g.hostContainer(i, itf.HostEnd)]]
-	for _, runs := range g.addressLines(itf, legend) {
+	for _, runs := range g.addressLines(v, itf, legend) {
 		grp.Parts = append(grp.Parts, g.runParts(i.x, y, runs)...)
 		y += m.Line
 	}

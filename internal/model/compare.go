@@ -30,7 +30,7 @@ func Compare(before, after Wiring) Wiring {
 
 func sameInterface(x, y Interface) bool {
 	return x.HostEnd == y.HostEnd && x.WireEnd == y.WireEnd && x.Up == y.Up && x.MTU == y.MTU && x.MAC == y.MAC &&
-		x.Declared == y.Declared && x.Owner == y.Owner && x.Security == y.Security && x.Detail == y.Detail && x.Standby == y.Standby && x.HolderUnknown == y.HolderUnknown && slices.Equal(x.VLANs, y.VLANs) &&
+		x.Declared == y.Declared && x.Owner == y.Owner && x.Security == y.Security && x.Detail == y.Detail && x.Standby == y.Standby && x.HolderUnknown == y.HolderUnknown && slices.Equal(x.VLANs, y.VLANs) && x.Roles.Same(y.Roles) &&
 		slices.Equal(x.TellingAddresses(), y.TellingAddresses())
 }
 

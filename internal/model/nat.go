@@ -20,10 +20,12 @@ func (n SourceNAT) hides(link string, subnet netip.Prefix) bool {
 	return n.Out != link && (n.Out != "" || n.From.IsValid()) && (!n.From.IsValid() || n.From.Overlaps(subnet))
 }
 
-// The ways in which a segment reaches what is beyond the stack that it hangs on.
+// The ways in which a segment reaches what is beyond the stack that it hangs on, or does not.
 const (
-	BehindNAT    = "nat"
-	BehindRouter = "routed"
+	BehindNAT      = "nat"
+	BehindRouter   = "routed"
+	BehindHost     = "host-only" // the host's stack is on it, and lets nothing further
+	BehindIsolated = "isolated"  // nor is the host
 )
 
 // markRouted tells of each stack that forwards whether there is anything to route between,
@@ -32,20 +34,12 @@ const (
 func (b *wirer) markRouted() {
 	ends := map[string]int{}
 	for _, itf := range b.w.Interfaces {
-		if itf.HostEnd.In == InStack && len(itf.TellingAddresses()) > 0 {
+		if itf.HostEnd.In == InStack && itf.Routes {
 			ends[itf.HostEnd.ID]++
 		}
 	}
-	routes := map[string]bool{}
 	for i := range b.w.Stacks {
-		s := &b.w.Stacks[i]
-		if s.Kind == "vrf" {
-			if parent := b.w.Stack(s.Parent); parent != nil {
-				s.Forwards = b.forwards[s.Parent]
-			}
-		}
-		s.Forwards = s.Forwards && ends[s.ID] > 1
-		routes[s.ID] = s.Forwards
+		b.w.Stacks[i].Forwards = ends[b.w.Stacks[i].ID] > 1
 	}
 	domain := b.domains()
 	gateways := map[string]netip.Addr{} // of each domain
@@ -54,19 +48,21 @@ func (b *wirer) markRouted() {
 			gateways[domain(seg.ID)] = seg.Gateway
 		}
 	}
-	behind := map[string]string{}
+	behind := b.closed(domain)
 	for i := range b.w.Interfaces {
 		itf := &b.w.Interfaces[i]
-		if itf.HostEnd.In != InStack || !routes[itf.HostEnd.ID] {
+		itf.Routes = itf.Routes && itf.HostEnd.In == InStack && ends[itf.HostEnd.ID] > 1
+		if !itf.Routes {
 			continue
 		}
 		b.noteNAT(itf)
-		if itf.WireEnd.In != InSegment || len(itf.TellingAddresses()) == 0 {
+		if itf.WireEnd.In != InSegment {
 			continue
 		}
 		d := domain(itf.WireEnd.ID)
-		// A domain with a gateway that is not this stack is not behind it.
-		if gw := gateways[d]; !gw.IsValid() || itf.hasAddress(gw) {
+		// A domain with a gateway that is not this stack is not behind it, but where it
+		// answers in the gateway's stead.
+		if gw := gateways[d]; !gw.IsValid() || itf.hasAddress(gw) || itf.ProxyARP {
 			behind[d] = BehindRouter
 			if b.isHidden(*itf) {
 				behind[d] = BehindNAT
@@ -81,17 +77,69 @@ func (b *wirer) markRouted() {
 	}
 }
 
-func (i Interface) hasAddress(a netip.Addr) bool {
-	return slices.ContainsFunc(i.Addresses, func(w WiredAddress) bool { return w.Address.Addr() == a })
-}
-
-// noteNAT notes whom an interface hides, as far as the rules name it.
-func (b *wirer) noteNAT(itf *Interface) {
-	for _, n := range b.nat[itf.Stack] {
-		if n.Out == itf.Name {
-			itf.NAT = append(itf.NAT, n.From)
+// closed finds the domains that lead nowhere: a bridge with nothing but machines, and
+// namespaces that are in the picture. Where anything else is plugged in, or what it leads to
+// is not known, nothing is said; nor of a bridge on which the host has no address, and
+// could have one at any time.
+func (b *wirer) closed(domain func(string) string) map[string]string {
+	type known struct{ open, guests, host, shut bool }
+	all := map[string]*known{}
+	of := func(segment string) *known {
+		d := domain(segment)
+		if all[d] == nil {
+			all[d] = &known{}
+		}
+		return all[d]
+	}
+	ends, bridge := map[string]int{}, map[string]string{} // of each cable; the stack of each domain's bridge
+	for _, s := range b.w.Segments {
+		k := of(s.ID)
+		k.open = k.open || s.Kind == "lan" || s.VLANAware || s.Gateway.IsValid()
+		if s.Kind == "bridge" {
+			bridge[domain(s.ID)] = s.Stack
 		}
 	}
+	for _, itf := range b.w.Interfaces {
+		if itf.WireEnd.In == InSegment {
+			ends[itf.WireEnd.ID]++
+		}
+	}
+	for _, itf := range b.w.Interfaces {
+		if itf.HostEnd.In == InSegment {
+			k := of(itf.HostEnd.ID)
+			k.open = k.open || itf.Kind != TapKind && itf.Kind != Veth || itf.HolderUnknown ||
+				itf.WireEnd.In == InSegment && ends[itf.WireEnd.ID] < 2
+		}
+		if itf.WireEnd.In != InSegment || itf.HostEnd.In == InSegment {
+			continue
+		}
+		k := of(itf.WireEnd.ID)
+		switch {
+		case itf.HostEnd.In == InInterface || itf.Routes && itf.Stack != bridge[domain(itf.WireEnd.ID)]:
+			k.open = true
+		case itf.Stack != bridge[domain(itf.WireEnd.ID)]:
+			k.guests = true
+		case itf.HostEnd.In == InNothing:
+			k.shut = true
+		case len(itf.TellingAddresses()) > 0:
+			k.host = true
+		}
+	}
+	out := map[string]string{}
+	for d, k := range all {
+		switch {
+		case k.open || !k.guests:
+		case k.host:
+			out[d] = BehindHost
+		case k.shut:
+			out[d] = BehindIsolated
+		}
+	}
+	return out
+}
+
+func (i Interface) hasAddress(a netip.Addr) bool {
+	return slices.ContainsFunc(i.Addresses, func(w WiredAddress) bool { return w.Address.Addr() == a })
 }
 
 func (b *wirer) isHidden(itf Interface) bool {

@@ -2,6 +2,7 @@ package model
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -93,6 +94,58 @@ func TestMachineName(t *testing.T) {
 	} {
 		if got := MachineName(args); got != want {
 			t.Errorf("%q: %q, want %q", args, got, want)
+		}
+	}
+}
+
+func prefixes(list ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range list {
+		out = append(out, netip.MustParsePrefix(p))
+	}
+	return out
+}
+
+// guest gives a host br1 with the machine web on it.
+func guest(s *Snapshot) {
+	ns := s.Here()
+	ns.Links = append(ns.Links, Link{Name: "br1", Kind: Bridged, Up: true, Carrier: true, Bridge: &Bridge{}}, Link{Name: "tap1", Kind: TapKind, Up: true, Carrier: true, Master: "br1"})
+	s.Machines = []Machine{{Name: "web", VMM: "uml", NICs: []MachineNIC{{Name: "eth1", Link: Ref{Name: "tap1"}}}}}
+}
+
+func natHost() Snapshot {
+	s := snapshotWith(Link{Name: "eth0", Kind: Physical, Up: true, Carrier: true})
+	guest(&s)
+	ns := s.Here()
+	ns.Addresses = []Address{at("eth0", "198.18.0.5/24"), at("br1", "198.18.7.1/24")}
+	ns.Routes = []Route{{Table: TableMain, Type: "unicast", Destination: netip.MustParsePrefix("0.0.0.0/0"), NextHops: []NextHop{{Link: "eth0", Gateway: netip.MustParseAddr("198.18.0.1")}}}}
+	ns.Settings = map[string]string{"ipv4/ip_forward": "0", "ipv4/conf/eth0/forwarding": "1", "ipv4/conf/br1/forwarding": "1"}
+	return s
+}
+
+// Whom the host hides is told where packets leave: not where they come from, and not of the
+// helpers by which a published port is reached by localhost, or by its own network.
+func TestNATIsAtTheWayOut(t *testing.T) {
+	for name, c := range map[string]struct {
+		rules     []SourceNAT
+		eth0, br1 []netip.Prefix
+	}{
+		"by where it does not leave": {[]SourceNAT{{From: prefixes("198.18.7.0/24")[0], NotOut: "br1"}}, prefixes("198.18.7.0/24"), nil},
+		"by the link":                {[]SourceNAT{{From: prefixes("198.18.7.0/24")[0], Out: "eth0"}}, prefixes("198.18.7.0/24"), nil},
+		"all by the link":            {[]SourceNAT{{Out: "eth0"}}, []netip.Prefix{{}}, nil},
+		"anywhere":                   {[]SourceNAT{{From: prefixes("198.18.7.0/24")[0]}}, prefixes("198.18.7.0/24"), nil},
+		"another family":             {[]SourceNAT{{From: prefixes("2001:db8:7::/64")[0], NotOut: "br1"}}, nil, nil},
+		"helpers": {[]SourceNAT{{From: prefixes("127.0.0.0/8")[0], Out: "br1"}, {From: prefixes("198.18.7.0/24")[0], Out: "br1"},
+			{From: prefixes("198.18.7.0/24")[0], NotOut: "br1"}, {From: prefixes("198.18.7.0/24")[0], Out: "eth0"}}, prefixes("198.18.7.0/24"), nil},
+	} {
+		s := natHost()
+		s.Here().SourceNAT = c.rules
+		w := Wire(s)
+		if got := w.Interface("host/eth0").NAT; !slices.Equal(got, c.eth0) {
+			t.Errorf("%s: eth0 hides %v, want %v", name, got, c.eth0)
+		}
+		if got := w.Interface("host/br1").NAT; !slices.Equal(got, c.br1) {
+			t.Errorf("%s: br1 hides %v, want %v", name, got, c.br1)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 // Wire makes the wiring of a snapshot. Loopback devices are left out, and so is a
 // VM's half of a veth pair: it is drawn as the VM's NIC.
 func Wire(s Snapshot) Wiring {
-	b := wirer{s: &s, nics: map[Ref]nicOf{}, links: map[Ref]*Link{}, segments: map[string]bool{}, defaults: map[string]*Route{}, stacks: map[string]string{}, servers: map[string]netip.Addr{}, forwards: map[string]bool{}, nat: map[string][]SourceNAT{}, w: Wiring{Version: WiringVersion}}
+	b := wirer{s: &s, nics: map[Ref]nicOf{}, links: map[Ref]*Link{}, segments: map[string]bool{}, defaults: map[string]*Route{}, stacks: map[string]string{}, servers: map[string]netip.Addr{}, nat: map[string][]SourceNAT{}, out4: map[string]string{}, out6: map[string]string{}, w: Wiring{Version: WiringVersion}}
 	for i := range s.Namespaces {
 		ns := &s.Namespaces[i]
 		for j := range ns.Links {
@@ -43,10 +43,11 @@ type wirer struct {
 	links    map[Ref]*Link
 	segments map[string]bool
 	defaults map[string]*Route      // of each stack
-	forwards map[string]bool        // of each stack
 	nat      map[string][]SourceNAT // of each stack
-	stacks   map[string]string      // id by the namespace's name
-	servers  map[string]netip.Addr  // DHCP's, by the interface's id
+	// out4 and out6 are the links of the default routes of each stack.
+	out4, out6 map[string]string
+	stacks     map[string]string     // id by the namespace's name
+	servers    map[string]netip.Addr // DHCP's, by the interface's id
 	// machines are the snapshot's, and those that are only known as holders of a tap.
 	machines []Machine
 }
@@ -119,14 +120,15 @@ func stackID(ns *Namespace, first bool) string {
 
 func (b *wirer) addStack(ns *Namespace, first bool) {
 	id := stackID(ns, first)
-	st := Stack{ID: id, Name: ns.Name, Kind: "namespace", Forwards: ns.Forwards()}
+	st := Stack{ID: id, Name: ns.Name, Kind: "namespace"}
 	switch {
 	case first:
 		st.Name, st.Kind, st.System = b.s.Host, "host", b.s.System
 	case ns.Container != nil:
 		st.Name, st.Kind, st.System = ns.Container.describe()
 	}
-	b.defaults[id], b.forwards[id], b.nat[id], b.stacks[ns.Name] = ns.DefaultRoute(), ns.Forwards(), ns.sourceNAT(), id
+	b.defaults[id], b.nat[id], b.stacks[ns.Name] = ns.DefaultRoute(), ns.sourceNAT(), id
+	b.out4[id], b.out6[id] = ns.waysOut()
 	b.w.Stacks = append(b.w.Stacks, st)
 	for _, l := range ns.Links {
 		if l.Kind == VRF {
@@ -187,6 +189,7 @@ func (b *wirer) addLinks(ns *Namespace, first bool) {
 				b.servers[itf.ID] = a.Server
 			}
 		}
+		b.noteRoles(ns, &itf)
 		b.w.Interfaces = append(b.w.Interfaces, itf)
 	}
 }
@@ -341,11 +344,7 @@ func (b *wirer) segment(id, kind string) End {
 func (b *wirer) addMachines() {
 	for _, m := range b.machines {
 		id := "vm:" + m.Name
-		st := Stack{ID: id, Name: m.Name, Kind: m.VMM}
-		if m.Inside != nil {
-			st.Forwards = m.Inside.Forwards()
-		}
-		b.w.Stacks = append(b.w.Stacks, st)
+		b.w.Stacks = append(b.w.Stacks, Stack{ID: id, Name: m.Name, Kind: m.VMM})
 		for _, n := range m.NICs {
 			itf := Interface{ID: id + "/" + n.Name, Name: n.Name, Kind: Physical, Stack: id, MAC: n.MAC,
 				HostEnd: End{InStack, id}, WireEnd: End{In: InNothing}, Declared: n.Declared, Up: !n.Declared}
@@ -361,6 +360,7 @@ func (b *wirer) addMachines() {
 					itf.MAC, itf.MTU, itf.Up = l.MAC, l.MTU, l.Up
 				}
 				itf.Addresses = wiredAddresses(m.Inside.AddressesOf(n.Name), false)
+				itf.Routes = m.Inside.routesBy(n.Name) && len(itf.Addresses) > 0
 			}
 			b.w.Interfaces = append(b.w.Interfaces, itf)
 		}

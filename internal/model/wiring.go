@@ -74,8 +74,8 @@ type Interface struct {
 	WireEnd End    `json:"wire_end"`
 	// Addresses next to its host end; those of a port are misplaced.
 	Addresses []WiredAddress `json:"addresses,omitempty"`
-	// NAT is whose packets leave by this interface with its own address; the zero Prefix for all.
-	NAT []netip.Prefix `json:"nat,omitempty"`
+	// Roles are what the stack does for others at its host end.
+	Roles
 	// Owner is who may open a tap, "" for root alone.
 	Owner string `json:"owner,omitempty"`
 	// Security tells what the wire end may send: strict, mac or limited ("" for anything),

@@ -78,6 +78,7 @@ func (p *printer) iface(i model.Interface, in string) {
 		}
 		lines = append(lines, text)
 	}
+	lines = append(lines, draw.Roles(p.x, i.Roles)...)
 	var tips []string
 	for _, f := range draw.Facts(p.x, i) {
 		tips = append(tips, f.Name+": "+f.Value)

@@ -75,6 +75,7 @@ func (p *printer) iface(i model.Interface, in string) {
 		}
 		lines = append(lines, draw.Mark(a.Change)+text)
 	}
+	lines = append(lines, draw.Roles(p.x, i.Roles)...)
 	for n := range lines {
 		lines[n] = quote(lines[n])
 	}

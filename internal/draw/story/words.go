@@ -2,8 +2,10 @@ package story
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"drawbridge/internal/draw"
 	"drawbridge/internal/model"
 )
 
@@ -84,6 +86,27 @@ func altered(w *model.Wiring, was, is model.Interface) []string {
 	}
 	if was.Owner != is.Owner && is.Owner != "" {
 		say("%s may open %s.", is.Owner, is.Name)
+	}
+	return append(out, roles(w, was, is)...)
+}
+
+// roles tells what the stack does for others at the host end, and what no longer.
+func roles(w *model.Wiring, was, is model.Interface) []string {
+	if was.Roles.Same(is.Roles) {
+		return nil
+	}
+	var out []string
+	x := model.NewIndex(w)
+	old, now := draw.Roles(x, was.Roles), draw.Roles(x, is.Roles)
+	for _, l := range now {
+		if !slices.Contains(old, l) {
+			out = append(out, fmt.Sprintf("At the host end of %s: %s.", is.Name, l))
+		}
+	}
+	for _, l := range old {
+		if !slices.Contains(now, l) {
+			out = append(out, fmt.Sprintf("No longer at the host end of %s: %s.", is.Name, l))
+		}
 	}
 	return out
 }
