@@ -92,7 +92,9 @@ func (o OpenPassage) apply(s *Snapshot) error {
 	}
 	if o.Passage.Zone == "" {
 		f.close(o.Passage)
-		f.Ours = append(f.Ours, o.Passage)
+		p := o.Passage
+		p.Before = 0 // it is not observed
+		f.Ours = append(f.Ours, p)
 		slices.SortFunc(f.Ours, comparePassages)
 		return nil
 	}

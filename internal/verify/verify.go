@@ -307,7 +307,7 @@ func passage(n *model.Namespace, p model.Passage) string {
 	case is == nil:
 		return ""
 	default:
-		return fmt.Sprintf("other rules %+v", *is)
+		return fmt.Sprintf("other rules %+v, misplaced %v", is.Crossings, is.Misplaced)
 	}
 }
 
