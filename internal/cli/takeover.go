@@ -18,10 +18,11 @@ import (
 )
 
 // managerNames are what internal/manager calls the managers that internal/persist writes
-// for, and that take over in the same boot what was written.
+// for, and that take over in the same boot what was written. ifupdown2 goes by what is there,
+// and has nothing to take over; what it does to a bridge, it does when it is told to.
 var managerNames = map[string]string{
 	persist.Networkd: model.Networkd, persist.Netplan: model.Networkd, persist.NetworkManager: model.NetworkManager,
-	persist.Ifupdown: model.Ifupdown, persist.Ifupdown2: model.Ifupdown2,
+	persist.Ifupdown: model.Ifupdown,
 }
 
 // handOver has the manager that files were written for take over, as it is, what they say:

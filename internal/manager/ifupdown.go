@@ -10,7 +10,7 @@ import (
 
 // The managers that are commands: nothing of them runs between two.
 const (
-	Ifupdown  = "ifupdown"
+	Ifupdown  = model.Ifupdown
 	Ifupdown2 = "ifupdown2"
 )
 

@@ -58,8 +58,6 @@ func TakeOver(ctx context.Context, s System, root string, op model.TakeOver, h H
 		err = s.networkManagerTakes(ctx, root, op, h)
 	case Ifupdown:
 		err = s.ifupdownNotes(root, op.Links())
-	case Ifupdown2:
-		err = h.Run(ctx, append([]string{"ifup"}, op.Bridges...)...)
 	default:
 		return fmt.Errorf("%s: %w: it takes nothing over", op.Manager, model.ErrInvalid)
 	}

@@ -76,8 +76,6 @@ func TestTakeOverRefused(t *testing.T) {
 	if err := TakeOver(soon(), page(nil), t.TempDir(), takeOver("acme"), hands); !errors.Is(err, model.ErrInvalid) {
 		t.Errorf("nobody knows it: %v", err)
 	}
-	broken := Hands{Run: func(context.Context, ...string) error { return errors.New("ifup: no such stanza") }}
-	refused(TakeOver(soon(), page(nil), t.TempDir(), takeOver(Ifupdown2), broken), "no such stanza")
 
 	conn, socket := startBus(t)
 	serve(t, conn, service{})

@@ -54,8 +54,6 @@ func Tell(ctx context.Context, s System, root string, op model.Operation, h Hand
 	switch {
 	case name == Ifupdown:
 		return s.ifupdownForgets(root, links)
-	case name == Ifupdown2 && leave:
-		return nil // it goes by what is there
 	case !model.CanBeTold(name):
 		return fmt.Errorf("%s: %w: it cannot be told", name, model.ErrInvalid)
 	}

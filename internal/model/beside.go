@@ -71,11 +71,8 @@ const (
 	Networkd       = "systemd-networkd"
 )
 
-// The managers that do nothing by themselves: they note what is up.
-const (
-	Ifupdown  = "ifupdown"
-	Ifupdown2 = "ifupdown2"
-)
+// Ifupdown does nothing by itself: it notes what is up.
+const Ifupdown = "ifupdown"
 
 // CanBeTold tells whether a manager has runtime configuration by which it leaves links alone.
 func CanBeTold(manager string) bool { return BesideFile(manager) != "" }

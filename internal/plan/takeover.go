@@ -172,8 +172,6 @@ func takeOverCommands(op model.TakeOver) []string {
 			return fmt.Sprintf(`printf '[Network]\nKeepConfiguration=yes\n' >/run/systemd/network/05-drawbridge-%s.network.d/90-drawbridge-keep.conf`, l)
 		})
 		return append(cmds, "rm "+model.BesideFile(op.Manager), "networkctl reload")
-	case model.Ifupdown2:
-		return []string{"ifup " + strings.Join(op.Bridges, " ")}
 	default:
 		return each(op.Links(), func(l string) string { return "echo " + l + "=" + l + " >>/run/network/ifstate" })
 	}

@@ -143,7 +143,7 @@ func TestIfupdownNotes(t *testing.T) {
 // Nobody is here to take anything over, or not the one that files were written for.
 func TestNobodyTakesOver(t *testing.T) {
 	now, own := upBeside(t, model.Networkd)
-	for _, name := range []string{model.NetworkManager, model.Ifupdown, model.Ifupdown2, "acme"} {
+	for _, name := range []string{model.NetworkManager, model.Ifupdown, "acme"} {
 		if p, err := TakeOver(now, own, name); err != nil || len(p.Steps) != 0 {
 			t.Errorf("%s: %v, %v", name, p.Steps, err)
 		}
