@@ -31,7 +31,7 @@ func managedSteps(o options, m booted.Manager, through bool) []managedStep {
 		"networkctl": {"networkctl reload", "systemctl restart systemd-networkd"},
 		"nmcli":      {"nmcli general reload && nmcli connection reload", "systemctl restart NetworkManager && nm-online -s -q"},
 		"netplan":    {"netplan generate && networkctl reload", "netplan apply", "systemctl restart systemd-networkd"},
-		"ifreload":   {"ifreload -a || true"},
+		"ifreload":   {"ifreload -a"},
 		"ifup":       {"ifup -a"},
 	}[m.Program]
 	if !through && (m.Program == "ifreload" || m.Program == "ifup") {
@@ -46,6 +46,7 @@ func managedSteps(o options, m booted.Manager, through bool) []managedStep {
 	prepare := "printf '" + strings.ReplaceAll(managedWish, "\n", "\\n") + "' >" + managedFile + "; if test -s /etc/network/interfaces; then sed -i '1i source /etc/network/interfaces.d/*' /etc/network/interfaces; fi; sleep 3"
 	steps := []managedStep{{"", prepare}, {name, up + bridgedAsWanted}, {"", "sleep 60"}, {"a minute later", "true" + bridgedAsWanted}}
 	for _, act := range again {
+		// ifreload fails over a tap that is there already, and does the rest.
 		steps = append(steps, managedStep{"`" + act + "`", act + bridgedAsWanted})
 	}
 	back := "`down`"
