@@ -81,7 +81,7 @@ var folders = map[string][]string{
 	"internal/testwiring":        {"internal/model", "internal/draw/walkthrough"},
 	"internal/fence":             {},
 	"internal/tools/testsummary": {},
-	"internal/tools/gallery":     {"internal/model", "internal/iproute", "internal/draw", "internal/draw/svg", "internal/draw/png", "internal/draw/walkthrough"},                                                                                                                 // draws docs/gallery
+	"internal/tools/gallery":     {"internal/model", "internal/trace", "internal/iproute", "internal/draw", "internal/draw/svg", "internal/draw/png", "internal/draw/walkthrough"},                                                                                               // draws docs/gallery
 	"internal/tools/bench":       {"internal/model", "internal/kernel", "internal/draw", "internal/draw/svg", "internal/draw/term", "internal/lab/flow", "internal/machine/guest", "internal/machine/initrd", "internal/machine/uml", "internal/lab/booted", "internal/service"}, // measures observing apart from drawing
 }
 

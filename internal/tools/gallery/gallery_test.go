@@ -66,6 +66,17 @@ func TestNoFlaws(t *testing.T) {
 			t.Errorf("%s: %s", s.Title, flaw)
 		}
 	}
+	for _, m := range modes {
+		list, err := m.pictures(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range list {
+			for _, flaw := range geometry.Flaws(p.scene) {
+				t.Errorf("%s: %s", p.name, flaw)
+			}
+		}
+	}
 	for _, h := range hosts {
 		f, err := h.frame(dir)
 		if err != nil {

@@ -61,6 +61,17 @@ func render(dir string) (map[string][]byte, error) {
 			return nil, fmt.Errorf("%s: %w", s.Name, err)
 		}
 	}
+	for _, m := range modes {
+		list, err := m.pictures(dir)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", m.name, err)
+		}
+		for _, p := range list {
+			if err := add(p.name, p.scene); err != nil {
+				return nil, fmt.Errorf("%s: %w", p.name, err)
+			}
+		}
+	}
 	for _, h := range hosts {
 		f, err := h.frame(dir)
 		if err != nil {
@@ -167,12 +178,24 @@ The pictures are SVG, light or dark as you prefer; beside each is a PNG of the s
 
 `)
 	fmt.Fprintf(&b, "- [%s](#%s)\n", theSteps, anchor(theSteps))
+	fmt.Fprintf(&b, "- [%s](#%s)\n", theModes, anchor(theModes))
 	for _, h := range hosts {
 		fmt.Fprintf(&b, "- [%s](#%s)\n", h.title, anchor(h.title))
 	}
 	fmt.Fprintf(&b, "\n## %s\n\n*Captured in a lab, a host in namespaces with a User-Mode Linux as its VM, by [capture/walkthrough.sh](capture/walkthrough.sh).*\n", theSteps)
 	for _, s := range walkthrough.States() {
 		fmt.Fprintf(&b, "\n![%s](%s.svg)\n", s.Title, s.Name)
+	}
+	fmt.Fprintf(&b, "\n## %s\n\n*Captured in a lab as well, by [capture/modes.sh](capture/modes.sh); the packets are traced through what was captured.*\n", theModes)
+	for _, m := range modes {
+		fmt.Fprintf(&b, "\n### %s\n", m.title)
+		texts := m.steps[:]
+		for _, p := range m.packets {
+			texts = append(texts, p.text)
+		}
+		for n, text := range texts {
+			fmt.Fprintf(&b, "\n%s\n\n![%s](mode-%s-%d.svg)\n", text, text, m.name, n+1)
+		}
 	}
 	for _, h := range hosts {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n![%s](%s.svg)\n\n", h.title, h.text, h.title, h.name)
@@ -183,6 +206,9 @@ The pictures are SVG, light or dark as you prefer; beside each is a PNG of the s
 
 // theSteps is the heading of the walkthrough.
 const theSteps = "A VM becomes a host of the LAN, in seven states"
+
+// theModes is that of the modes.
+const theModes = "Every way to connect, step by step"
 
 func (h host) from() string {
 	if h.source != "" {
