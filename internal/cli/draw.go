@@ -114,13 +114,18 @@ Exit codes: 0 drawn; 1 failed; 2 bad usage.`,
 	cmd.Flags().IntVar(&o.size, "size", 0, "of a traced packet in `BYTES`; without it a small one, then one of the first link's MTU")
 	cmd.Flags().BoolVar(&o.send, "send", false, "with --trace: send one marked packet that way, and tell where it was seen")
 	o.source.addFlags(cmd)
+	exclusiveInDraw(cmd)
+	return cmd
+}
+
+// exclusiveInDraw refuses what cannot be in one picture.
+func exclusiveInDraw(cmd *cobra.Command) {
 	for _, other := range []string{"all-namespaces", "diff", "since", "wanted", "watch", "trace", "print-collector"} {
 		cmd.MarkFlagsMutuallyExclusive("doctor", other)
 	}
 	for _, other := range []string{"diff", "since", "wanted", "watch", "focus", "print-collector"} {
 		cmd.MarkFlagsMutuallyExclusive("trace", other)
 	}
-	return cmd
 }
 
 // formatOf chooses the format: as told, else by the file's ending, else for a terminal.
