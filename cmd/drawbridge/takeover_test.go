@@ -71,7 +71,7 @@ var takeOvers = []struct {
 	apply string
 }{
 	{name: "networkd", booted: "systemd-networkd", has: `networkctl --no-legend | grep -q 'br0.*configur' && ! networkctl --no-legend | grep -q 'eth0.*unmanaged'`, again: []string{"networkctl reload", "systemctl restart systemd-networkd"}},
-	{name: "netplan", booted: "netplan", has: `networkctl --no-legend | grep -q 'br0.*configur' && ! networkctl --no-legend | grep -q 'eth0.*unmanaged'`, again: []string{"systemctl restart systemd-networkd"}, apply: "netplan apply"},
+	{name: "netplan", booted: "netplan", has: `networkctl --no-legend | grep -q 'br0.*configur' && ! networkctl --no-legend | grep -q 'eth0.*unmanaged'`, again: []string{"netplan generate; networkctl reload", "systemctl restart systemd-networkd"}, apply: "netplan apply"},
 	{name: "NetworkManager", booted: "NetworkManager", has: `nmcli -t device | grep -q 'br0:bridge:connected:drawbridge br0' && nmcli -t device | grep -q 'eth0:ethernet:connected:drawbridge eth0'`, again: []string{"nmcli general reload; nmcli connection reload", "systemctl restart NetworkManager; nm-online -s -q"}},
 	{name: "ifupdown", booted: "ifupdown,", files: map[string]string{"etc/network/interfaces": interfacesFile + "iface eth0 inet static\n\taddress 198.18.0.5/24\n\tgateway 198.18.0.1\niface eth0 inet6 static\n\taddress 2001:db8::5/64\n\tgateway 2001:db8::1\n"}, has: "grep -q br0=br0 /run/network/ifstate && ifquery --state br0", again: []string{"ifup -a"}},
 	{name: "ifupdown2", booted: "ifupdown2", files: map[string]string{"etc/network/interfaces": interfacesFile + "iface eth0\n\taddress 198.18.0.5/24\n\taddress 2001:db8::5/64\n\tgateway 198.18.0.1\n\tgateway 2001:db8::1\n"}, has: "ifquery --check br0", again: []string{"ifreload -a; true"}},

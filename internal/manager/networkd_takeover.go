@@ -23,10 +23,19 @@ const (
 	keepText = "# Written by drawbridge, for this boot only: what is on it stays when networkd takes it over.\n[Network]\nKeepConfiguration=yes\n"
 )
 
-// keepLess is in force afterwards where a bridge's file is netplan's, which writes it anew at
-// every 'netplan generate': of a file that has changed networkd applies "yes" by taking all
-// off first (networkd-link.c, link_reconfigure_impl).
-var keepLess = strings.Replace(keepText, "=yes", "=dhcp", 1)
+// keepLess is what is in force afterwards where a bridge's file is netplan's, which writes it
+// anew at every 'netplan generate': of a file that has changed networkd applies "yes" by taking
+// all off first (networkd-link.c, link_reconfigure_impl), and there is no word for both kinds
+// of addresses, those that stand in it and those that it gets.
+func keepLess(file string) string {
+	word := "static"
+	for line := range strings.Lines(file) {
+		if how, ok := strings.CutPrefix(strings.TrimSpace(line), "DHCP="); ok && how != "no" {
+			word = "dhcp"
+		}
+	}
+	return strings.Replace(keepText, "=yes", "="+word, 1)
+}
 
 // netplanFile is what networkd's files are made of, in netplan's words.
 const netplanFile = "etc/netplan/90-drawbridge.yaml"
@@ -73,7 +82,7 @@ func (s System) networkdTakes(ctx context.Context, root string, op model.TakeOve
 	}
 	for _, file := range files {
 		if strings.Contains(file, "netplan") {
-			if err := keep(root, file, keepLess); err != nil {
+			if err := keep(root, file, keepLess(s.read(file))); err != nil {
 				return err
 			}
 		}

@@ -54,6 +54,19 @@ func TestNetworkdLacks(t *testing.T) {
 	}
 }
 
+// Where netplan writes networkd's file anew, either what stands in it is kept, or what DHCP gave.
+func TestKeepLess(t *testing.T) {
+	for file, want := range map[string]string{
+		"[Network]\nAddress=198.18.0.5/24\n":          "KeepConfiguration=static\n",
+		"[Network]\nDHCP=no\nAddress=198.18.0.5/24\n": "KeepConfiguration=static\n",
+		"[Network]\nDHCP=ipv4\n":                      "KeepConfiguration=dhcp\n",
+	} {
+		if got := keepLess(file); !strings.HasSuffix(got, want) {
+			t.Errorf("%q: %q", file, got)
+		}
+	}
+}
+
 // One that is not there, has no file of ours, hangs, or knows nothing of it: refused, in words
 // that say why.
 func TestTakeOverRefused(t *testing.T) {
