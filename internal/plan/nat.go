@@ -70,7 +70,7 @@ func (b *builder) noIPv6(link string) string {
 		return "this kernel has no IPv6"
 	case there && own == "0":
 		return ""
-	case there && own == "1":
+	case there && own == "1" && !wasClosed(b.own, link): // there it is ours, and switched on again
 		return fmt.Sprintf("IPv6 is switched off on %s (net.ipv6.conf.%[1]s.disable_ipv6)", link)
 	case all == "1":
 		return "IPv6 is switched off on this host (net.ipv6.conf.all.disable_ipv6)"
