@@ -31,7 +31,7 @@ func pageHost() model.Snapshot {
 			{Table: model.TableMain, Type: "unicast", Destination: netip.MustParsePrefix("0.0.0.0/0"), Protocol: "static", Scope: "global", NextHops: []model.NextHop{{Link: "eth0", Gateway: netip.MustParseAddr("198.18.0.1")}}},
 			{Table: model.TableMain, Type: "unicast", Destination: netip.MustParsePrefix("2001:db8::/64"), Protocol: "kernel", Scope: "global", Metric: 256, NextHops: []model.NextHop{{Link: "eth0"}}},
 		},
-		Settings: map[string]string{"ipv4/conf/all/rp_filter": "1", "ipv4/conf/eth0/rp_filter": "1", "ipv4/conf/default/rp_filter": "1"},
+		Settings: map[string]string{"ipv4/conf/all/rp_filter": "1", "ipv4/conf/eth0/rp_filter": "1", "ipv4/conf/default/rp_filter": "1", "ipv6/conf/all/disable_ipv6": "0"},
 	}}}
 	s.Settle()
 	return s

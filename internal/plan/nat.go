@@ -65,6 +65,7 @@ func (b *builder) natNetwork(n spec.Network) *natted {
 func (b *builder) noIPv6(link string) string {
 	here := b.here().Settings
 	own, there := here["ipv6/conf/"+link+"/disable_ipv6"]
+	there = there && !wasClosed(b.own, link) // that was us, for an isolated network
 	switch all, known := here["ipv6/conf/all/disable_ipv6"]; {
 	case !known && len(here) > 0:
 		return "this kernel has no IPv6"
