@@ -2,12 +2,16 @@ package ra
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"drawbridge/internal/model"
+
+	"golang.org/x/sys/unix"
 )
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -102,4 +106,29 @@ func FuzzSolicits(f *testing.F) {
 			t.Fatalf("%x is taken for a solicitation", b)
 		}
 	})
+}
+
+// TestSettling: a link that has no address yet is no trouble, one that gets none is.
+func TestSettling(t *testing.T) {
+	s := &Sender{Link: "lo"} // it always runs
+	now := time.Now()
+	no := fmt.Errorf("sendmsg: %w", unix.EADDRNOTAVAIL)
+	for _, c := range []struct {
+		err   error
+		after time.Duration
+		want  bool
+	}{
+		{no, 0, true},
+		{no, addressTime - time.Second, true},
+		{no, addressTime, false},
+		{unix.ENOBUFS, addressTime, false},
+		{no, addressTime + time.Second, true}, // anew
+	} {
+		if got := s.settling(c.err, now.Add(c.after)); got != c.want {
+			t.Errorf("%v after %v: settling %v", c.err, c.after, got)
+		}
+	}
+	if (&Sender{Link: "gone"}).settling(no, now) {
+		t.Error("a link that is gone settles")
+	}
 }

@@ -29,6 +29,9 @@ const (
 	// retry is how soon what could not be sent is tried again: a bridge without ports has
 	// no link-local address yet.
 	retry = time.Second
+	// addressTime is how long a link with carrier may be without a link-local address that it
+	// can send from: looking for a duplicate takes a second or two (RFC 4862, 5.4).
+	addressTime = 10 * time.Second
 	// finals are the advertisements that take back, and finalDelay is between them.
 	finals     = 3
 	finalDelay = 30 * time.Millisecond
@@ -87,6 +90,7 @@ type Sender struct {
 	Final func() (still model.RAConfig, ok bool)
 	Log   func(format string, args ...any)
 
+	lacking time.Time // since when a link with carrier has no address to send from
 	trouble atomic.Pointer[string]
 	sent    atomic.Uint64
 }
@@ -232,14 +236,33 @@ func (s *Sender) send(conn *ipv6.PacketConn, ifi *net.Interface, to netip.Addr, 
 	_, err := conn.WriteTo(message(s.Config, gone, ifi.HardwareAddr, ifi.MTU), &ipv6.ControlMessage{HopLimit: 255, IfIndex: ifi.Index},
 		&net.IPAddr{IP: to.AsSlice(), Zone: ifi.Name})
 	text := ""
-	if err != nil {
+	if err != nil && !s.settling(err, time.Now()) {
 		text = fmt.Sprintf("router advertisements cannot be sent on %s: %v", s.Link, err)
 		if old := s.trouble.Load(); old == nil || *old != text {
 			s.Log("ra: %v", err)
 		}
-	} else {
+	}
+	if err == nil {
 		s.sent.Add(1)
 	}
 	s.trouble.Store(&text)
 	return err == nil
+}
+
+// settling tells whether an error says only that the link has no link-local address yet.
+// Without carrier, as a bridge has none whose ports all lack it, it gets none, and nobody is
+// there to hear.
+func (s *Sender) settling(err error, now time.Time) bool {
+	ifi, gone := net.InterfaceByName(s.Link)
+	switch {
+	case !errors.Is(err, unix.EADDRNOTAVAIL) || gone != nil:
+		s.lacking = time.Time{}
+		return false
+	case ifi.Flags&net.FlagRunning == 0:
+		s.lacking = time.Time{}
+		return true
+	case s.lacking.IsZero():
+		s.lacking = now
+	}
+	return now.Sub(s.lacking) < addressTime
 }
