@@ -24,6 +24,8 @@ type persistOptions struct {
 	overwrite    bool
 	// nextBoot: the manager reads the files at the next boot, and is told nothing now.
 	nextBoot bool
+	// secrets: passwords in the user's words are printed too.
+	secrets bool
 }
 
 const nextBootHelp = "leave it to the next boot: the manager takes nothing over now"
@@ -60,7 +62,8 @@ func newPersistShowCommand(a *app) *cobra.Command {
 		Use:   "show [FILE]",
 		Short: "The files, and how they differ from what is there",
 		Long: `The files that 'persist write' would write, each with its reason, and how it differs
-from what is there. Nothing is changed.
+from what is there. Nothing is changed. Passwords and the like that are carried over from
+your own files are not printed, but with --secrets.
 ` + persistCodes,
 		Example: `  drawbridge persist show
   drawbridge persist show lab.yaml --manager networkd`,
@@ -68,6 +71,7 @@ from what is there. Nothing is changed.
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.persistShow(cmd.Context(), o) },
 	}
 	o.flags(cmd)
+	cmd.Flags().BoolVar(&o.secrets, "secrets", false, "print passwords and the like, too")
 	return cmd
 }
 
@@ -203,10 +207,14 @@ func (a *app) persistShow(ctx context.Context, o persistOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return a.filesJSON(w, changes)
+	shown := persist.WithoutSecrets
+	if o.secrets {
+		shown = func(text string) string { return text }
 	}
-	printFiles(a.out, w, changes)
+	if o.json {
+		return a.filesJSON(w, changes, shown)
+	}
+	printFiles(a.out, w, changes, shown)
 	if p, err := s.planTakeOver(ctx, w.Manager); err == nil && len(p.Steps) > 0 && len(w.ahead) == 0 {
 		fmt.Fprintf(a.err, "note: when they are written, %s takes over %s as they are; 'persist write --next-boot' leaves it to the next boot\n", p.Steps[0].Do.Object(), namesOf(p.Steps[0].Do))
 	}
@@ -288,7 +296,7 @@ func (a *app) writeFiles(ctx context.Context, w written, o persistOptions) error
 		return withCode(exitFailed, fmt.Errorf("%w\n  nothing was written", err))
 	}
 	if o.json {
-		return a.filesJSON(w, changes)
+		return a.filesJSON(w, changes, persist.WithoutSecrets)
 	}
 	if !todo {
 		fmt.Fprintln(a.err, "nothing to do: the files are as they should be")
@@ -391,7 +399,10 @@ func (a *app) sure(question, hint string) error {
 	}
 }
 
-func (a *app) filesJSON(w written, changes []etc.Change) error {
+func (a *app) filesJSON(w written, changes []etc.Change, shown func(string) string) error {
+	for i := range changes {
+		changes[i].Content, changes[i].Now = shown(changes[i].Content), shown(changes[i].Now)
+	}
 	return printJSON(a.out, struct {
 		Manager string       `json:"manager"`
 		Files   []etc.Change `json:"files"`
@@ -417,8 +428,8 @@ func (f written) printNotes(w io.Writer) {
 	}
 }
 
-// printFiles shows every file whole, or what differs where one is there.
-func printFiles(w io.Writer, f written, changes []etc.Change) {
+// printFiles shows every file whole, or what differs where one is there, as shown lets it be seen.
+func printFiles(w io.Writer, f written, changes []etc.Change, shown func(string) string) {
 	fmt.Fprintf(w, "for %s\n", f.Manager)
 	for _, c := range changes {
 		fmt.Fprintf(w, "\n%s  (%s: %s)\n", c.Path, c.State, c.Why)
@@ -428,7 +439,7 @@ func printFiles(w io.Writer, f written, changes []etc.Change) {
 			fmt.Fprintf(w, "   -> %s\n", c.Link)
 		default:
 			for _, line := range differing(c.Now, c.Content) {
-				fmt.Fprintln(w, "   "+line)
+				fmt.Fprintln(w, "   "+shown(line))
 			}
 		}
 	}
