@@ -73,7 +73,8 @@ func TestBadInput(t *testing.T) {
 	}
 	put := func(data string) {
 		t.Helper()
-		if err := os.WriteFile(owned, []byte(data), 0o600); err != nil {
+		// 'down' sweeps what another boot has left.
+		if err := errors.Join(os.MkdirAll(state, 0o700), os.WriteFile(owned, []byte(data), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -476,7 +476,7 @@ func TestPersistVerify(t *testing.T) {
 	drawbridge(1, "who that is is not known", "", "persist", "verify", "--manager", "unit", file)
 	// The user's file has another address than the host: the host's would not come back,
 	// however long one waits.
-	drawbridge(1, "differs: br0: address 198.18.0.5/24, static: is not there", "[Match]\nName=eth0\n[Network]\nAddress=198.18.0.9/24\nAddress=2001:db8::5/64\nGateway=198.18.0.1\n", append(verify, "--timeout", "4s")...)
+	drawbridge(1, "differs: br0: address 198.18.0.5/24: is not there", "[Match]\nName=eth0\n[Network]\nAddress=198.18.0.9/24\nAddress=2001:db8::5/64\nGateway=198.18.0.1\n", append(verify, "--timeout", "4s")...)
 	if left, _ := filepath.Glob("/run/netns/drawbridge-verify-*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}

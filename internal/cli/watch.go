@@ -39,6 +39,8 @@ const (
 	lookPause = 200 * time.Millisecond
 	// busyPause is how long it waits for another drawbridge that is at work.
 	busyPause = 300 * time.Millisecond
+	// guardTime is within what a guard has brought back a change that was interrupted.
+	guardTime = 10 * time.Second
 )
 
 func newWatchCommand(a *app) *cobra.Command {
@@ -102,7 +104,9 @@ type drifting struct {
 	told     string               // the drift that was told last, "" for none
 	troubles []string             // of services, as they were told last
 	rang     time.Time
-	who      []string
+	// interrupted is since when a change is half done, zero for none.
+	interrupted time.Time
+	who         []string
 }
 
 func (a *app) watchDrift(ctx context.Context, o watchOptions) error {
@@ -188,6 +192,14 @@ func (w *drifting) look(ctx context.Context) (again time.Duration, err error) {
 	var refused *plan.Refusal
 	switch {
 	case errors.Is(err, apply.ErrLocked):
+		return busyPause, nil
+	case errors.Is(err, errInterrupted):
+		if w.interrupted.IsZero() {
+			w.interrupted = time.Now()
+		}
+		if time.Since(w.interrupted) > guardTime {
+			w.drift(driftEvent{Words: []string{"A change was interrupted, and could not be undone: drawbridge recover."}}, "interrupted", nil)
+		}
 		return busyPause, nil
 	case errors.As(err, &refused), isExit(err):
 		w.drift(driftEvent{Words: []string{strings.Join(strings.Fields(err.Error()), " ")}}, "refused "+err.Error(), nil)
@@ -277,6 +289,9 @@ func (w *drifting) trouble(now model.Snapshot) {
 	w.tell(driftEvent{Event: "trouble", Words: words})
 }
 
+// errInterrupted: a change is half done. A guard is about to bring it back, or could not.
+var errInterrupted = errors.New("a change was interrupted")
+
 // compare plans from what is to what is wanted, while nobody else is at work here.
 func (w *drifting) compare(ctx context.Context) (plan.Plan, []string, error) {
 	s := w.session
@@ -285,8 +300,12 @@ func (w *drifting) compare(ctx context.Context) (plan.Plan, []string, error) {
 	}
 	defer s.store.Unlock()
 	if interrupted, err := s.store.Interrupted(); err != nil || interrupted {
-		return plan.Plan{}, nil, errors.Join(err, apply.ErrLocked) // a guard is about to bring it back
+		if _, waits := s.store.Answer("left"); waits == nil {
+			return plan.Plan{}, nil, apply.ErrLocked // for somebody to confirm it
+		}
+		return plan.Plan{}, nil, errors.Join(err, errInterrupted)
 	}
+	w.interrupted = time.Time{}
 	p, err := s.plan(ctx, w.want, looks{unasked: true})
 	if err != nil || len(p.Steps) == 0 {
 		return p, nil, err
@@ -348,6 +367,12 @@ func (w *drifting) mend(ctx context.Context, steps []string, key string) (again 
 		return busyPause, nil
 	case err != nil:
 		p.failed = err.Error()
+		var failure *apply.Failure
+		if errors.As(err, &failure) && len(failure.Left) > 0 {
+			// Somebody was at work all the while. The next mend begins with what is there now;
+			// the journal of this one would only stand in its way, and in everybody's.
+			_ = quiet.recover(true)
+		}
 		w.tell(driftEvent{Event: "failed", Steps: steps, Error: err.Error()})
 		return firstWait, nil //nolint:nilerr // told, and tried again
 	}
