@@ -374,7 +374,7 @@ func (w *drifting) mend(ctx context.Context, steps []string, key string) (again 
 			_ = quiet.recover(true)
 		}
 		w.tell(driftEvent{Event: "failed", Steps: steps, Error: err.Error()})
-		return firstWait, nil //nolint:nilerr // told, and tried again
+		return firstWait, nil
 	}
 	w.told = ""
 	w.tell(driftEvent{Event: "mended", Steps: steps})
