@@ -272,7 +272,16 @@ func testPersist(t *testing.T, c persistCase) {
 	if after := s.etc(); after != before {
 		t.Errorf("/etc before and after:\n%s", cmp.Diff(before, after))
 	}
-	s.run("down", "--yes")
+	if c.manager == persist.Dhcpcd {
+		// It takes routes away when br0 loses its carrier, also those that are eth0's by then:
+		// 'down' may be rolled back for that, and works the next time.
+		testnet.Eventually(t, func() error {
+			_, err := s.booted.Run(t.Context(), filepath.Join(s.bin, "drawbridge"), "down", "--yes")
+			return err
+		})
+	} else {
+		s.run("down", "--yes")
+	}
 	if ns := s.host.Look(); ns.Link("br0") != nil || ns.Link("tap0") != nil || ns.Link("eth0").Master != "" || len(ns.AddressesOf("eth0")) == 0 {
 		t.Errorf("after down: %v", names(*ns))
 	}
