@@ -65,14 +65,7 @@ func (s *session) planTakeOver(ctx context.Context, written string) (plan.Plan, 
 	if name == "" {
 		return plan.Plan{}, nil
 	}
-	now, err := s.snapshot(ctx, false)
-	if err != nil {
-		return plan.Plan{}, err
-	}
-	if err := s.tellManagers(ctx, now.Here()); err != nil {
-		return plan.Plan{}, err
-	}
-	owned, err := s.store.Owned()
+	now, owned, err := s.known(ctx)
 	if err != nil {
 		return plan.Plan{}, err
 	}

@@ -268,15 +268,21 @@ func (a *app) change(ctx context.Context, want spec.Desired, o upOptions) error 
 	return a.awaitConfirmation(ctx, s, before, o.confirm)
 }
 
-func (s *session) plan(ctx context.Context, want spec.Desired, l looks) (plan.Plan, error) {
+// known is what a plan begins with: the host with who manages it, and what of it is ours.
+func (s *session) known(ctx context.Context) (model.Snapshot, plan.Owned, error) {
 	now, err := s.snapshot(ctx, false)
 	if err != nil {
-		return plan.Plan{}, err
+		return now, plan.Owned{}, err
 	}
 	if err := s.tellManagers(ctx, now.Here()); err != nil {
-		return plan.Plan{}, err
+		return now, plan.Owned{}, err
 	}
 	owned, err := s.store.Owned()
+	return now, owned, err
+}
+
+func (s *session) plan(ctx context.Context, want spec.Desired, l looks) (plan.Plan, error) {
+	now, owned, err := s.known(ctx)
 	if err != nil {
 		return plan.Plan{}, err
 	}
