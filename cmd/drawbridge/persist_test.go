@@ -34,6 +34,8 @@ type persistSite struct {
 	server *router.DHCP
 	bin    string
 	file   string
+	// lossy takes note of lost probes instead of an error, where it is not nil.
+	lossy *bool
 }
 
 const persistFile = `networks:

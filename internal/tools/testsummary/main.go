@@ -27,7 +27,7 @@ import (
 
 func main() {
 	race := flag.String("race", "", "`PACKAGES` to run with the race detector, comma-separated, as ./internal/apply or ./internal/machine/...")
-	timeout := flag.String("timeout", "8m", "how long the tests of one package may take")
+	timeout := flag.String("timeout", "15m", "how long the tests of one package may take")
 	flag.Parse()
 	// An interrupt is for the tests: they clean up, and this program tells the result.
 	// (Ignoring it would be inherited by them.)
