@@ -245,7 +245,8 @@ func isPlain(words string) bool {
 // path is a router between two namespaces, plain.
 type path struct {
 	host, near, far    *testnet.Net
-	nearMAC, hostMAC   net.HardwareAddr
+	nearMAC, hostMAC   net.HardwareAddr // the host's on the way there
+	farMAC             net.HardwareAddr
 	sending, receiving *packet.Conn
 	port               uint16 // of the sender, the last one
 }
@@ -283,10 +284,10 @@ func newPath(t *testing.T) path {
 		}
 		return m
 	}
-	p.nearMAC, p.hostMAC = mac(p.near, "eth0"), mac(p.host, "in")
+	p.nearMAC, p.hostMAC, p.farMAC = mac(p.near, "eth0"), mac(p.host, "in"), mac(p.far, "eth0")
 	for _, a := range p.far.Look().Addresses { // nobody is asked on the way
 		if a.Link == "eth0" && !a.Prefix.Addr().IsLinkLocalUnicast() {
-			run(t, p.host, fmt.Sprintf("ip neigh replace %s lladdr %s dev out nud permanent", a.Prefix.Addr(), mac(p.far, "eth0")))
+			run(t, p.host, fmt.Sprintf("ip neigh replace %s lladdr %s dev out nud permanent", a.Prefix.Addr(), p.farMAC))
 		}
 	}
 	open := func(n *testnet.Net) (c *packet.Conn) {
@@ -389,11 +390,14 @@ func (p *path) send(t *testing.T, probes []sample) (arrived map[int]string) {
 		if err != nil {
 			t.Fatal("the last one does not come: ", err)
 		}
+		if string(buf[:6]) != string(p.farMAC) {
+			continue // what it answers, with a number of its own that may be one of ours
+		}
 		id := int(number(buf[:n]))
 		if id == len(probes)+1 && bytes.Contains(buf[:n], last.dst.AsSlice()) {
 			return arrived
 		}
-		if id > 0 && id <= len(probes) && string(buf[:6]) != string(p.hostMAC) {
+		if id > 0 && id <= len(probes) {
 			arrived[id-1] = addressed(buf[:n])
 		}
 	}
