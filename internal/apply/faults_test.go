@@ -286,21 +286,38 @@ func TestFaultMatrixOnTheRealKernel(t *testing.T) {
 	}
 }
 
+// settled is the host once the kernel has told the state of each tap that is up: of one that was
+// made just now it does so later, from a queue of its own (net/core/link_watch.c).
+func settled(t *testing.T, host *testnet.Net) model.Namespace {
+	t.Helper()
+	var ns model.Namespace
+	testnet.Eventually(t, func() error {
+		ns = host.Look().Normalised()
+		for _, l := range ns.Links {
+			if l.Tap != nil && l.Up && l.OperState == "unknown" {
+				return fmt.Errorf("the state of %s is not known yet", l.Name)
+			}
+		}
+		return nil
+	})
+	return ns
+}
+
 // strikeEverywhere lets a fault strike before and after each operation of up and of down.
 func strikeEverywhere(t *testing.T, fault string) (cases int) {
 	t.Helper()
 	host, c := faultSite(t)
-	before := host.Look().Normalised()
+	before := settled(t, host)
 	if exit, out := c.run(t); exit != 0 {
 		t.Fatalf("up without a fault: %d %s", exit, out)
 	}
-	wanted := host.Look().Normalised()
+	wanted := settled(t, host)
 	down := c
 	down.Down = true
 	if exit, out := down.run(t); exit != 0 {
 		t.Fatalf("down without a fault: %d %s", exit, out)
 	}
-	requireSame(t, "down without a fault", before, host.Look().Normalised())
+	requireSame(t, "down without a fault", before, settled(t, host))
 
 	for _, isDown := range []bool{false, true} {
 		start, goal := before, wanted
@@ -319,7 +336,7 @@ func strikeEverywhere(t *testing.T, fault string) (cases int) {
 					if at < 10 {
 						t.Errorf("down=%v, %s, after=%v: only %d operations", isDown, fault, after, at)
 					}
-					requireSame(t, name, goal, host.Look().Normalised())
+					requireSame(t, name, goal, settled(t, host))
 					back := faultCase{Namespace: c.Namespace, Dir: c.Dir, Down: !isDown}
 					if exit, out := back.run(t); exit != 0 {
 						t.Fatalf("%s: the way back: %s", name, out)
@@ -335,7 +352,7 @@ func strikeEverywhere(t *testing.T, fault string) (cases int) {
 						t.Fatalf("%s: recover: %v", name, err)
 					}
 				}
-				requireSame(t, name+": "+out, start, host.Look().Normalised())
+				requireSame(t, name+": "+out, start, settled(t, host))
 				wantExit := map[string]int{faultError: 3, faultKillGuard: 3, faultKillSelf: -1, faultKillBoth: -1, faultHangup: -1, faultFullDisk: 3}[fault]
 				if exit != wantExit && !noRoom {
 					t.Fatalf("%s: exit code %d, want %d: %s", name, exit, wantExit, out)
